@@ -1,0 +1,53 @@
+"""Parts of a snapshot, what state each is in, and what could not be read."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Part(StrEnum):
+    """What a view can ask for; only the steps that fill it run."""
+
+    TASKS = "tasks"
+    CGROUPS = "cgroups"
+    COMMANDS = "commands"
+    CREDENTIALS = "credentials"
+    NAMESPACES = "namespaces"
+    RELATIONS = "relations"
+    ID_MAPS = "id-maps"
+    TIME_OFFSETS = "time-offsets"
+    NETNSIDS = "netnsids"
+    NSFS_PATHS = "nsfs-paths"
+    CONTAINERS = "containers"
+
+
+class PartState(StrEnum):
+    """How much of a part was read. All but READ are unknown, never "pass"."""
+
+    READ = "read"
+    PARTIAL = "partial"
+    UNREADABLE = "unreadable"
+    NOT_ASKED = "not-asked"
+
+
+class Gap(NamedTuple):
+    """One row of the completeness note.
+
+    Attributes:
+        part: which part lacks something.
+        source: where it was looked for ("/proc").
+        object: what could not be read, in words ("namespaces of 12 processes").
+        state: PARTIAL or UNREADABLE.
+        cause: why, in words.
+        needs: the capability that would mend it ("CAP_SYS_PTRACE"), "" where none would.
+        pids: the processes concerned, where it is about processes.
+    """
+
+    part: Part
+    source: str
+    object: str
+    state: PartState
+    cause: str
+    needs: str = ""
+    pids: tuple[int, ...] = ()

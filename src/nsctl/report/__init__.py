@@ -1,0 +1,1 @@
+"""Writers: tables, trees, JSON, and the escaping of hostile text. Pure; nothing here prints."""
