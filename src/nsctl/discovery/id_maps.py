@@ -1,0 +1,68 @@
+"""The uid and gid maps of every user namespace, once each, in the reader's numbers."""
+
+from __future__ import annotations
+
+import os
+
+from nsctl.discovery.draft import Draft, Step
+from nsctl.discovery.members import Members
+from nsctl.kernel.procfs import parse_id_map, parse_ns_link, read_file
+from nsctl.model.namespace import IdMaps, NamespaceType
+from nsctl.model.part import Gap, Part, PartState
+
+# 340 extents of three numbers of up to ten digits, padded.
+_MAP_LIMIT = 65536
+
+
+def _run(draft: Draft) -> None:
+    members = Members(draft)
+    refused = 0
+    for (kind, ino), namespace in draft.namespaces.items():
+        if kind is not NamespaceType.USER:
+            continue
+        for pid in members.pids(kind, ino):
+            try:
+                maps = _read(draft, pid, ino)
+            except PermissionError:
+                refused += 1
+                break
+            if maps is not None:
+                draft.namespaces[kind, ino] = namespace._replace(maps=maps)
+                break
+    if refused:
+        draft.gaps.append(
+            Gap(
+                Part.ID_MAPS,
+                draft.proc.root,
+                f"id maps of {refused} user namespace{'s' if refused > 1 else ''}",
+                PartState.PARTIAL,
+                "the process may not be read",
+                "CAP_SYS_PTRACE",
+            )
+        )
+
+
+def _read(draft: Draft, pid: int, ino: int) -> IdMaps | None:
+    """Read the maps through one member.
+
+    Returns:
+        The maps, or None when the process vanished or is not in that namespace any more.
+    """
+    try:
+        directory = draft.proc.open(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    try:
+        uids = parse_id_map(read_file("uid_map", directory, _MAP_LIMIT))
+        gids = parse_id_map(read_file("gid_map", directory, _MAP_LIMIT))
+        setgroups = read_file("setgroups", directory).rstrip(b"\n").decode("ascii", "replace")
+        if parse_ns_link(os.readlink("ns/user", dir_fd=directory)) != ino:
+            return None
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    finally:
+        os.close(directory)
+    return IdMaps(uids, gids, setgroups)
+
+
+STEP = Step(Part.ID_MAPS, (Part.NAMESPACES,), _run)

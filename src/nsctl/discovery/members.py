@@ -1,0 +1,64 @@
+"""Reaching a namespace through a process, which may vanish meanwhile, or a bind mount of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from nsctl.discovery.draft import Draft
+from nsctl.errors import refused, vanished
+from nsctl.kernel.nsfs import inode
+from nsctl.model.namespace import NS_LINKS, TYPES, NamespaceType
+
+_ATTEMPTS = 8
+
+
+class Members:
+    """For each namespace the links that lead to it: process id and name below /proc/PID/ns."""
+
+    def __init__(self, draft: Draft) -> None:
+        self._root = draft.proc.root
+        self._namespaces = draft.namespaces
+        self._of: dict[tuple[NamespaceType, int], list[tuple[int, str]]] = {}
+        columns = (*TYPES, NamespaceType.PID, NamespaceType.TIME)
+        for task in draft.tasks:
+            for kind, link, ino in zip(columns, NS_LINKS, task.ns, strict=True):
+                if ino > 0:
+                    links = self._of.setdefault((kind, ino), [])
+                    if len(links) < _ATTEMPTS:
+                        links.append((task.pid, link))
+
+    @contextlib.contextmanager
+    def open(self, kind: NamespaceType, ino: int) -> Iterator[int | None]:
+        """Open a namespace through whichever member still has it.
+
+        Yields:
+            A descriptor of exactly this namespace, or None where no member was left.
+        """
+        fd = self._open(kind, ino)
+        try:
+            yield fd
+        finally:
+            if fd is not None:
+                os.close(fd)
+
+    def _open(self, kind: NamespaceType, ino: int) -> int | None:
+        # A path may have been mounted over: what is opened must not block, and is checked.
+        paths = self._namespaces[kind, ino].nsfs_paths
+        links = [f"{self._root}/{pid}/ns/{link}" for pid, link in self._of.get((kind, ino), ())]
+        for path in (*links, *map(os.fsdecode, paths)):
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError as error:
+                if vanished(error) or refused(error):
+                    continue
+                raise
+            if inode(fd) == ino:
+                return fd
+            os.close(fd)  # the process moved on; this is another namespace
+        return None
+
+    def pids(self, kind: NamespaceType, ino: int) -> list[int]:
+        """Process ids, lowest first, that are in a namespace; at most a handful."""
+        return [pid for pid, link in self._of.get((kind, ino), ()) if link == kind]

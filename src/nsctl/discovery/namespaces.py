@@ -1,0 +1,20 @@
+"""Which namespaces there are: those of every process, and those waiting for its children."""
+
+from __future__ import annotations
+
+from nsctl.discovery.draft import Draft, Step
+from nsctl.model.namespace import TYPES, NamespaceType
+from nsctl.model.part import Part
+
+_COLUMNS = (*TYPES, NamespaceType.PID, NamespaceType.TIME)
+
+
+def _run(draft: Draft) -> None:
+    # Most processes share one combination; only distinct ones are taken apart.
+    for ns in {task.ns for task in draft.tasks}:
+        for kind, ino in zip(_COLUMNS, ns, strict=True):
+            if ino > 0:
+                draft.add_namespace(kind, ino)
+
+
+STEP = Step(Part.NAMESPACES, (Part.TASKS,), _run)

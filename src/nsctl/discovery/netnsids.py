@@ -1,0 +1,33 @@
+"""The ids that network namespaces have in the reader's, where anyone assigned one."""
+
+from __future__ import annotations
+
+from nsctl.discovery.draft import Draft, Step
+from nsctl.discovery.members import Members
+from nsctl.kernel.rtnetlink import NetnsIds
+from nsctl.model.namespace import NamespaceType
+from nsctl.model.part import Gap, Part, PartState
+
+
+def _run(draft: Draft) -> None:
+    members = Members(draft)
+    try:
+        with NetnsIds() as ids:
+            for (kind, ino), namespace in draft.namespaces.items():
+                if kind is NamespaceType.NET:
+                    with members.open(kind, ino) as fd:
+                        if fd is not None:
+                            draft.namespaces[kind, ino] = namespace._replace(netnsid=ids.of(fd))
+    except OSError as error:
+        draft.gaps.append(
+            Gap(
+                Part.NETNSIDS,
+                "rtnetlink",
+                "ids of network namespaces",
+                PartState.PARTIAL,
+                error.strerror or str(error),
+            )
+        )
+
+
+STEP = Step(Part.NETNSIDS, (Part.NAMESPACES,), _run)

@@ -1,0 +1,29 @@
+"""Where namespaces are bind-mounted, in the reader's own mount namespace.
+
+A namespace that only such a mount keeps alive becomes a row of its own here.
+"""
+
+from __future__ import annotations
+
+from nsctl.discovery.draft import Draft, Step
+from nsctl.kernel.mountinfo import nsfs_mounts
+from nsctl.model.namespace import NamespaceType
+from nsctl.model.part import Part
+
+_KINDS = {str(kind): kind for kind in NamespaceType}
+
+
+def _run(draft: Draft) -> None:
+    for name, ino, path in nsfs_mounts(draft.proc.read("self/mountinfo", limit=1 << 28)):
+        kind = _KINDS.get(name)
+        if kind is None:
+            continue
+        draft.add_namespace(kind, ino)
+        namespace = draft.namespaces[kind, ino]
+        if path not in namespace.nsfs_paths:
+            draft.namespaces[kind, ino] = namespace._replace(
+                nsfs_paths=(*namespace.nsfs_paths, path)
+            )
+
+
+STEP = Step(Part.NSFS_PATHS, (Part.NAMESPACES,), _run)

@@ -1,0 +1,59 @@
+"""Who looks, from which namespaces, and how far its clock is from the initial one."""
+
+from __future__ import annotations
+
+import os
+
+from nsctl.discovery.draft import Draft, Step
+from nsctl.kernel.procfs import (
+    parse_stat,
+    parse_status,
+    parse_timens_offsets,
+    read_file,
+    read_ns_links,
+)
+from nsctl.model.namespace import NS_LINKS, TIME_FOR_CHILDREN, TYPES, UNREADABLE, NamespaceType
+from nsctl.model.part import Gap, Part, PartState
+from nsctl.model.snapshot import Reader
+
+_TIME = TYPES.index(NamespaceType.TIME)
+
+
+def _run(draft: Draft) -> None:
+    try:
+        directory = draft.proc.open("self")
+    except FileNotFoundError:
+        # A procfs of a PID namespace that the caller has no number in: it is nobody there.
+        draft.reader = Reader(0, os.geteuid(), 0, (UNREADABLE,) * len(NS_LINKS))
+        return
+    try:
+        pid = parse_stat(read_file("stat", directory)).pid
+        caps = parse_status(read_file("status", directory)).credentials.caps.effective
+        ns = read_ns_links(directory)
+        draft.reader = Reader(pid, os.geteuid(), caps, ns)
+        draft.dev = os.stat("ns/mnt", dir_fd=directory).st_dev
+        if ns[_TIME] == ns[TIME_FOR_CHILDREN]:
+            # Start times are shown in the reader's time namespace; rows keep the initial one's.
+            draft.boottime_offset = _boottime_offset(directory)
+        else:
+            draft.gaps.append(
+                Gap(
+                    Part.TASKS,
+                    draft.proc.root,
+                    "start times in the initial time namespace",
+                    PartState.PARTIAL,
+                    "nsctl has a time namespace of its own for children, whose offsets hide its own",
+                )
+            )
+    finally:
+        os.close(directory)
+
+
+def _boottime_offset(directory: int) -> int:
+    try:
+        return parse_timens_offsets(read_file("timens_offsets", directory)).boottime
+    except FileNotFoundError:  # no time namespaces before Linux 5.6
+        return 0
+
+
+STEP = Step(None, (), _run)

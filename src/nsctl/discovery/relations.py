@@ -1,0 +1,64 @@
+"""What a namespace says of itself: its 64-bit id, its parent and the user namespace that owns it.
+
+Parents and owners that no process is in are found here too: the kernel opens them for us.
+Source: ioctl_nsfs(2).
+"""
+
+from __future__ import annotations
+
+import os
+
+from nsctl.discovery.draft import Draft, Step
+from nsctl.discovery.members import Members
+from nsctl.errors import refused
+from nsctl.kernel import nsfs
+from nsctl.model.namespace import Namespace, NamespaceId, NamespaceType
+from nsctl.model.part import Part
+
+_HIERARCHICAL = frozenset({NamespaceType.USER, NamespaceType.PID})
+
+
+def _run(draft: Draft) -> None:
+    members = Members(draft)
+    for kind, ino in list(draft.namespaces):
+        with members.open(kind, ino) as fd:
+            if fd is not None:
+                _ask(draft, kind, ino, fd)
+
+
+def _ask(draft: Draft, kind: NamespaceType, ino: int, fd: int) -> None:
+    """Fill one namespace and, where they are new, those above it."""
+    known = draft.namespaces.get((kind, ino)) or Namespace(NamespaceId(kind, draft.dev, ino))
+    parent = _related(draft, fd, kind) if kind in _HIERARCHICAL else 0
+    owner = _related(draft, fd, None)
+    draft.namespaces[kind, ino] = known._replace(
+        ns_id=nsfs.get_id(fd),
+        parent=parent,
+        owner=owner,
+        owner_uid=nsfs.get_owner_uid(fd) if kind is NamespaceType.USER else None,
+    )
+
+
+def _related(draft: Draft, fd: int, parent_of: NamespaceType | None) -> int:
+    """Ask for the parent (of a type) or, with None, for the owner.
+
+    Returns:
+        Its inode; 0 where there is none or it is out of the reader's scope (both are EPERM).
+    """
+    try:
+        related = nsfs.get_userns(fd) if parent_of is None else nsfs.get_parent(fd)
+    except OSError as error:
+        if refused(error):
+            return 0
+        raise
+    try:
+        kind, ino = parent_of or NamespaceType.USER, nsfs.inode(related)
+        if (kind, ino) not in draft.namespaces:
+            draft.add_namespace(kind, ino)
+            _ask(draft, kind, ino, related)
+        return ino
+    finally:
+        os.close(related)
+
+
+STEP = Step(Part.RELATIONS, (Part.NAMESPACES,), _run)

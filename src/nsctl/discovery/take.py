@@ -1,0 +1,120 @@
+"""Taking a snapshot: the one ordered list of steps, and running those that were asked for."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+
+from nsctl.discovery import (
+    containers,
+    id_maps,
+    namespaces,
+    netnsids,
+    nsfs_paths,
+    reader,
+    reference,
+    relations,
+    tasks,
+    time_offsets,
+    users,
+)
+from nsctl.discovery.draft import ContainerSource, Draft, Step
+from nsctl.errors import translate
+from nsctl.kernel.procfs import ProcFs
+from nsctl.model.part import Part, PartState
+from nsctl.model.snapshot import Snapshot
+
+STEPS: tuple[Step, ...] = (
+    reader.STEP,
+    tasks.STEP,
+    reference.STEP,
+    namespaces.STEP,
+    nsfs_paths.STEP,
+    relations.STEP,
+    id_maps.STEP,
+    time_offsets.STEP,
+    netnsids.STEP,
+    containers.STEP,
+    users.STEP,
+)
+
+
+def needed(parts: Iterable[Part]) -> frozenset[Part]:
+    """Add to the parts asked for what their steps need.
+
+    Args:
+        parts: what a view asks for.
+
+    Returns:
+        All parts that must be filled.
+    """
+    wanted = {Part.TASKS, *parts}
+    by_part = {step.fills: step for step in STEPS if step.fills is not None}
+    queue = list(wanted)
+    while queue:
+        step = by_part.get(queue.pop())
+        for need in step.needs if step else ():
+            if need not in wanted:
+                wanted.add(need)
+                queue.append(need)
+    return frozenset(wanted)
+
+
+def take(
+    parts: Iterable[Part],
+    *,
+    proc_root: str = "/proc",
+    sources: Mapping[str, ContainerSource] | None = None,
+) -> Snapshot:
+    """Take a snapshot of this host.
+
+    Args:
+        parts: what to read; what that needs is read too, the rest is "not asked".
+        proc_root: where procfs is mounted.
+        sources: engines by name, each a function that lists its containers.
+
+    Returns:
+        The snapshot.
+
+    Raises:
+        KernelRefusal: the procfs cannot be read at all.
+    """
+    proc = ProcFs(proc_root)
+    draft = Draft(proc, needed(parts), dict(sources or {}))
+    began = time.time()
+    try:
+        boot_id = proc.read("sys/kernel/random/boot_id").decode("ascii", "replace").strip()
+        uptime = float(proc.read("uptime").split(b" ")[0])
+        for step in STEPS:
+            if step.fills is None or step.fills in draft.parts:
+                step.run(draft)
+    except OSError as error:
+        raise translate(error, "read", error.filename or proc_root) from error
+    host = os.uname()
+    return Snapshot(
+        began=began,
+        ended=time.time(),
+        boot_id=boot_id,
+        host_name=os.fsencode(host.nodename),
+        kernel=host.release,
+        uptime=uptime - draft.boottime_offset / 1e9,
+        read_from=(proc_root,),
+        reader=draft.reader,
+        host=draft.reference,
+        parts=_states(draft),
+        tasks=tuple(draft.tasks),
+        namespaces=tuple(sorted(draft.namespaces.values(), key=lambda ns: ns.id.ino)),
+        containers=tuple(draft.containers),
+        users=draft.users,
+        gaps=tuple(draft.gaps),
+    )
+
+
+def _states(draft: Draft) -> dict[Part, PartState]:
+    """State of every part: not asked, read, or what the gaps in it leave of it."""
+    incomplete = {gap.part for gap in draft.gaps}
+    asked = {
+        part: PartState.PARTIAL if part in incomplete else PartState.READ for part in draft.parts
+    }
+    return {part: asked.get(part, PartState.NOT_ASKED) for part in Part}

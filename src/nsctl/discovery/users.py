@@ -1,0 +1,21 @@
+"""Names of the user ids that were met, as this host has them."""
+
+from __future__ import annotations
+
+import pwd
+
+from nsctl.discovery.draft import Draft, Step
+from nsctl.model.part import Part
+
+
+def _run(draft: Draft) -> None:
+    uids = {task.owner for task in draft.tasks}
+    uids.update(ns.owner_uid for ns in draft.namespaces.values() if ns.owner_uid is not None)
+    for uid in uids:
+        try:
+            draft.users[uid] = pwd.getpwuid(uid).pw_name
+        except KeyError:
+            continue
+
+
+STEP = Step(None, (Part.TASKS,), _run)

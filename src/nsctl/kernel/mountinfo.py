@@ -1,0 +1,113 @@
+"""/proc/PID/mountinfo, line by line: proc_pid_mountinfo(5)."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+_OCTAL = re.compile(rb"\\([0-7]{3})")
+
+
+class MountLine(NamedTuple):
+    """One line. Paths and strings are raw bytes with the kernel's octal escapes undone.
+
+    Attributes:
+        mount_id: unique until unmounted, then used again.
+        parent_id: the mount it is mounted on, or its own where that is out of sight.
+        major: device number of the file system.
+        minor: device number of the file system.
+        root: which path of the file system is mounted.
+        mount_point: relative to the root directory of the process that was asked about.
+        options: per-mount options ("rw", "nosuid", ..).
+        fields: optional fields, tag and value ("shared" and 3; "unbindable" and 0).
+        fs_type: file system type, "type.subtype" for some.
+        source: file-system specific, "none" for nothing.
+        super_options: options of the superblock.
+    """
+
+    mount_id: int
+    parent_id: int
+    major: int
+    minor: int
+    root: bytes
+    mount_point: bytes
+    options: tuple[bytes, ...]
+    fields: tuple[tuple[str, int], ...]
+    fs_type: bytes
+    source: bytes
+    super_options: bytes
+
+
+def unescape(raw: bytes) -> bytes:
+    r"""Undo the kernel's octal escapes (``\040`` for a blank).
+
+    Args:
+        raw: one field as the kernel wrote it.
+
+    Returns:
+        The bytes that it stands for.
+    """
+    if b"\\" not in raw:
+        return raw
+    return _OCTAL.sub(lambda match: bytes([int(match[1], 8) & 0xFF]), raw)
+
+
+def parse_line(line: bytes) -> MountLine:
+    """Parse one line.
+
+    Raises:
+        ValueError: the line is not whole.
+    """
+    words = line.split(b" ")
+    try:
+        separator = words.index(b"-", 6)
+        fs_type, source, super_options = words[separator + 1 : separator + 4]
+        major, minor = words[2].split(b":")
+    except ValueError:
+        raise ValueError(f"not a line of mountinfo: {line!r}") from None
+    fields = []
+    for word in words[6:separator]:
+        tag, _, value = word.partition(b":")
+        fields.append((tag.decode("ascii", "replace"), int(value or 0)))
+    return MountLine(
+        mount_id=int(words[0]),
+        parent_id=int(words[1]),
+        major=int(major),
+        minor=int(minor),
+        root=unescape(words[3]),
+        mount_point=unescape(words[4]),
+        options=tuple(words[5].split(b",")),
+        fields=tuple(fields),
+        fs_type=unescape(fs_type),
+        source=unescape(source),
+        super_options=unescape(super_options),
+    )
+
+
+def parse(raw: bytes) -> list[MountLine]:
+    """Parse a whole mountinfo, in the kernel's order.
+
+    Raises:
+        ValueError: a line that is not whole.
+    """
+    return [parse_line(line) for line in raw.split(b"\n") if line]
+
+
+def nsfs_mounts(raw: bytes) -> list[tuple[str, int, bytes]]:
+    """Find the bind mounts of namespaces.
+
+    Args:
+        raw: a whole mountinfo.
+
+    Returns:
+        Type as the kernel spells it, inode and mount point of each, in the kernel's order.
+    """
+    found = []
+    for line in raw.split(b"\n"):
+        if b" - nsfs " not in line:
+            continue
+        mount = parse_line(line)
+        kind, bracket, inode = mount.root.partition(b":[")
+        if bracket and inode.endswith(b"]") and inode[:-1].isdigit():
+            found.append((kind.decode("ascii", "replace"), int(inode[:-1]), mount.mount_point))
+    return found

@@ -1,0 +1,93 @@
+"""Questions to a namespace's own descriptor: ioctl_nsfs(2).
+
+Numbers are those of x86 and arm; mips, powerpc and sparc encode ioctls differently.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from fcntl import ioctl
+
+from nsctl.model.namespace import TYPES, NamespaceType
+
+NS_GET_USERNS = 0xB701
+NS_GET_PARENT = 0xB702
+NS_GET_NSTYPE = 0xB703
+NS_GET_OWNER_UID = 0xB704
+NS_GET_MNTNS_ID = 0x8008B705
+NS_GET_ID = 0x8008B70D
+
+_TYPE_OF_FLAG = {kind.clone_flag: kind for kind in TYPES}
+_U64 = struct.Struct("=Q")
+_U32 = struct.Struct("=I")
+# What a kernel says that does not know the request, or not for this type of namespace.
+_UNKNOWN_REQUEST = frozenset({errno.ENOTTY, errno.EINVAL})
+
+
+def get_userns(fd: int) -> int:
+    """Open the user namespace that owns a namespace; for a user namespace, its parent.
+
+    Returns:
+        A descriptor which the caller closes.
+
+    Raises:
+        OSError: EPERM where it lies outside the caller's scope, or there is none.
+    """
+    return ioctl(fd, NS_GET_USERNS)
+
+
+def get_parent(fd: int) -> int:
+    """Open the parent of a user or PID namespace.
+
+    Returns:
+        A descriptor which the caller closes.
+
+    Raises:
+        OSError: EPERM where it lies outside the caller's scope, or there is none.
+    """
+    return ioctl(fd, NS_GET_PARENT)
+
+
+def get_nstype(fd: int) -> NamespaceType:
+    """Tell what type of namespace a descriptor refers to.
+
+    Raises:
+        OSError: ENOTTY for a descriptor of anything else.
+        KeyError: a type that nsctl does not know.
+    """
+    return _TYPE_OF_FLAG[ioctl(fd, NS_GET_NSTYPE)]
+
+
+def get_owner_uid(fd: int) -> int:
+    """Ask a user namespace for the uid of its creator, in the caller's numbers.
+
+    Returns:
+        The uid; 65534 (the overflow uid) also stands for one that is not mapped here.
+    """
+    (uid,) = _U32.unpack(ioctl(fd, NS_GET_OWNER_UID, bytes(_U32.size)))
+    return int(uid)
+
+
+def get_id(fd: int) -> int | None:
+    """Ask a namespace for its 64-bit id, which is never used again in a boot.
+
+    Returns:
+        The id, or None where this kernel has none for this type (before 6.18 only mount
+        namespaces had one, since 6.11).
+    """
+    for request in (NS_GET_ID, NS_GET_MNTNS_ID):
+        try:
+            (number,) = _U64.unpack(ioctl(fd, request, bytes(_U64.size)))
+        except OSError as error:
+            if error.errno not in _UNKNOWN_REQUEST:
+                raise
+        else:
+            return int(number)
+    return None
+
+
+def inode(fd: int) -> int:
+    """The inode of a namespace's descriptor."""
+    return os.fstat(fd).st_ino

@@ -1,0 +1,32 @@
+"""What a user named: a TARGET, taken apart but not looked up."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from nsctl.model.namespace import NamespaceType
+
+TargetKind = Literal["host", "pid", "namespace", "path", "name"]
+
+
+class Target(NamedTuple):
+    """A TARGET, taken apart.
+
+    Attributes:
+        kind: "host", "pid", "namespace", "path" or "name".
+        text: as it was typed.
+        pid: for kind "pid", the process id.
+        ino: for kind "namespace" its inode; for "pid" the inode that one of the process's
+            namespaces must have (``PID:INODE`` pins against reuse of the PID), else 0.
+        type: for kind "namespace", its type; None for a bare inode.
+        engine: for kind "name", the engine that was named, else "".
+        name: for kind "name", the name or id prefix.
+    """
+
+    kind: TargetKind
+    text: str
+    pid: int = 0
+    ino: int = 0
+    type: NamespaceType | None = None
+    engine: str = ""
+    name: str = ""

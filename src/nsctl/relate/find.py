@@ -1,0 +1,136 @@
+"""Finding a TARGET in a snapshot: no file or process is touched."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from nsctl.errors import AmbiguousTarget, TargetError, UnknownTarget
+from nsctl.model.container import Container
+from nsctl.model.snapshot import Snapshot
+from nsctl.model.target import Target
+from nsctl.model.task import Task
+from nsctl.relate.groups import Group, groups
+from nsctl.relate.members import Membership, memberships
+
+_NEAREST = 3
+
+
+class Found(NamedTuple):
+    """What a TARGET leads to: a group (and for a PID the process in it), or a namespace.
+
+    Attributes:
+        group: the group; None for a namespace, a zombie and a container that does not run.
+        task: the process, for a PID.
+        namespace: the namespace, for ``type:[INODE]`` and paths.
+        container: the container, for its name or id.
+    """
+
+    group: Group | None = None
+    task: Task | None = None
+    namespace: Membership | None = None
+    container: Container | None = None
+
+
+def find(snapshot: Snapshot, target: Target) -> Found:
+    """Find what a TARGET leads to.
+
+    Args:
+        snapshot: with tasks; for namespaces, with those too.
+        target: of any kind but "path", which must have been resolved to a namespace.
+
+    Returns:
+        Exactly one thing.
+
+    Raises:
+        UnknownTarget: nothing has this name; the hint has the nearest ones.
+        AmbiguousTarget: more than one thing has it; the cause lists them.
+        TargetError: a pinned PID is another process by now.
+    """
+    if target.kind == "namespace":
+        return _namespace(snapshot, target)
+    if target.kind == "pid":
+        return _process(snapshot, target)
+    found = groups(snapshot)
+    if target.kind == "host":
+        for group in found:
+            if group.owner.kind == "host":
+                return Found(group)
+        raise UnknownTarget("find", "@host", "no process of the host could be read")
+    return _name(snapshot, found, target)
+
+
+def _namespace(snapshot: Snapshot, target: Target) -> Found:
+    for row in memberships(snapshot):
+        identity = row.namespace.id
+        if identity.ino == target.ino and target.type in {None, identity.type}:
+            return Found(namespace=row)
+    raise UnknownTarget("find", f"namespace {target.text}", "no process seen here is in it")
+
+
+def _process(snapshot: Snapshot, target: Target) -> Found:
+    for task in snapshot.tasks:
+        if task.pid == target.pid:
+            break
+    else:
+        raise UnknownTarget("find", f"process {target.pid}", "there is no such process")
+    if target.ino and target.ino not in task.ns:
+        raise TargetError(
+            "use",
+            f"process {target.text}",
+            "it has no such namespace: the PID may be another process's by now",
+        )
+    for group in groups(snapshot):
+        if target.pid in group.pids:
+            return Found(group, task)
+    return Found(task=task)
+
+
+def _name(snapshot: Snapshot, found: list[Group], target: Target) -> Found:
+    container = _container(snapshot, target)
+    if container is not None:
+        for group in found:
+            if container.pid in group.pids:
+                return Found(group, container=container)
+        for group in found:
+            if group.owner.kind == "container" and group.owner.id == container.id:
+                return Found(group, container=container)
+        return Found(container=container)
+    named = [
+        group
+        for group in found
+        if not target.engine and group.owner.kind != "host" and group.owner.name == target.name
+    ]
+    if len(named) == 1:
+        return Found(named[0])
+    if named:
+        pids = ", ".join(str(group.leader) for group in named)
+        raise AmbiguousTarget(
+            "choose", f"TARGET {target.text}", f"{len(named)} groups have this name: PIDs {pids}"
+        )
+    raise UnknownTarget(
+        "find", f"TARGET {target.text}", "nothing has this name", _hint(snapshot, found, target)
+    )
+
+
+def _container(snapshot: Snapshot, target: Target) -> Container | None:
+    candidates = [c for c in snapshot.containers if target.engine in {"", c.engine}]
+    exact = [c for c in candidates if target.name in {c.name, c.id}]
+    matches = exact or [c for c in candidates if c.id.startswith(target.name)]
+    if len(matches) > 1:
+        full = ", ".join(f"{c.engine}://{c.name} ({c.id[:12]})" for c in matches)
+        raise AmbiguousTarget(
+            "choose",
+            f"TARGET {target.text}",
+            f"it may be any of {full}",
+            "write the engine or more of the id",
+        )
+    return matches[0] if matches else None
+
+
+def _hint(snapshot: Snapshot, found: list[Group], target: Target) -> str:
+    import difflib
+
+    names = {c.name for c in snapshot.containers}
+    names |= {group.owner.name for group in found if group.owner.kind != "host"}
+    near = difflib.get_close_matches(target.name, sorted(names), _NEAREST, 0.5)
+    return f"did you mean {' or '.join(near)}?" if near else "`nsctl` lists what there is"

@@ -1,0 +1,174 @@
+"""Groups: processes that are isolated alike, and whose they are.
+
+A group is all processes with the same eight namespaces that belong to one container, to one
+service, or to nobody in particular; the last are named after the process that leads them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from nsctl.model.container import Container
+from nsctl.model.namespace import TYPES, UNREADABLE
+from nsctl.model.owner import HOST, Owner
+from nsctl.model.snapshot import Snapshot
+from nsctl.model.task import Task
+from nsctl.relate.services import paths, service_of
+
+Isolation = tuple[int, ...]
+"""Inodes of the eight namespaces, in the order of TYPES."""
+
+_WIDTH = len(TYPES)
+_ENDED = frozenset("ZX")
+
+
+class Group(NamedTuple):
+    """Processes that are isolated alike.
+
+    Attributes:
+        owner: whose they are.
+        isolation: their eight namespaces; `UNREADABLE` in place of all for processes that the
+            reader may not look into.
+        pids: the processes, ascending; a zombie is in no group, it has no namespaces but two.
+        leader: the oldest whose parent is not in the group, 0 where no process is left.
+    """
+
+    owner: Owner
+    isolation: Isolation
+    pids: tuple[int, ...]
+    leader: int
+
+
+def groups(snapshot: Snapshot) -> list[Group]:
+    """Sort all living processes into groups.
+
+    Args:
+        snapshot: with tasks; with cgroups, services are named; with containers, those.
+
+    Returns:
+        The host first, then containers by name, services by name, other groups by leader, and
+        last what could not be read.
+    """
+    by_key: dict[tuple[Owner | None, Isolation], list[Task]] = {}
+    host = snapshot.host.ns[:_WIDTH]
+    members = _container_members(snapshot)
+    for task in snapshot.tasks:
+        if task.state in _ENDED:
+            continue
+        isolation = task.ns[:_WIDTH]
+        owner = members.get(task.pid)
+        if owner is None:
+            owner = HOST if isolation == host else _service(task, isolation)
+        by_key.setdefault((owner, isolation), []).append(task)
+    _adopt_alike(by_key)
+    found = [_group(owner, isolation, tasks) for (owner, isolation), tasks in by_key.items()]
+    return sorted(found, key=_order)
+
+
+def _service(task: Task, isolation: Isolation) -> Owner | None:
+    if UNREADABLE in isolation or not task.cgroup:
+        return None
+    name = service_of(task.cgroup)
+    return Owner("service", name) if name else None
+
+
+def _adopt_alike(by_key: dict[tuple[Owner | None, Isolation], list[Task]]) -> None:
+    """Give processes that nobody claims to the one container isolated exactly alike.
+
+    Whoever entered all of a container's namespaces from outside is isolated as it is; that it
+    came from outside is for `joins` to say.
+    """
+    containers: dict[Isolation, list[Owner]] = {}
+    for owner, isolation in by_key:
+        if owner is not None and owner.kind == "container" and UNREADABLE not in isolation:
+            containers.setdefault(isolation, []).append(owner)
+    for owner, isolation in list(by_key):
+        claimants = containers.get(isolation, [])
+        if owner is None and len(claimants) == 1:
+            alike = by_key[claimants[0], isolation]
+            alike.extend(by_key.pop((owner, isolation)))
+            alike.sort(key=lambda task: task.pid)
+
+
+def _group(owner: Owner | None, isolation: Isolation, tasks: list[Task]) -> Group:
+    pids = {task.pid for task in tasks}
+    heads = [task for task in tasks if task.ppid not in pids]
+    leader = min(heads or tasks, key=lambda task: (task.start, task.pid))
+    if owner is None:
+        name = leader.comm.decode("utf-8", "surrogateescape")
+        owner = Owner("process", name, pid=leader.pid)
+    return Group(owner, isolation, tuple(task.pid for task in tasks), leader.pid)
+
+
+_KINDS = {"host": 0, "container": 1, "service": 2, "process": 3}
+
+
+def _order(group: Group) -> tuple[bool, int, str, int]:
+    named = group.owner.kind in {"container", "service"}
+    return (
+        UNREADABLE in group.isolation,
+        _KINDS[group.owner.kind],
+        group.owner.name if named else "",
+        group.leader,
+    )
+
+
+def _container_members(snapshot: Snapshot) -> dict[int, Owner]:
+    """Tell which processes are a container's.
+
+    A process is a container's when it is in a control group of its own that the engine gave the
+    container, or when it descends from the container's first process.
+    """
+    owners: dict[int, Owner] = {}
+    if not snapshot.containers:
+        return owners
+    by_cgroup: dict[bytes, Owner] = {}
+    for container in snapshot.containers:
+        owner = owner_of(container)
+        if container.pid:
+            owners[container.pid] = owner
+        for path in container.cgroups:
+            by_cgroup[path.encode("utf-8", "surrogateescape")] = owner
+    claimed: dict[bytes, Owner | None] = {}
+    for task in snapshot.tasks:
+        if task.cgroup and by_cgroup:
+            if task.cgroup not in claimed:
+                claimed[task.cgroup] = _claim(task.cgroup, by_cgroup)
+            owner_by_cgroup = claimed[task.cgroup]
+            if owner_by_cgroup is not None:
+                owners.setdefault(task.pid, owner_by_cgroup)
+    _inherit(snapshot, owners)
+    return owners
+
+
+def _claim(cgroup: bytes, by_cgroup: dict[bytes, Owner]) -> Owner | None:
+    """Find the container whose control group is this one or the nearest above it."""
+    for _, path in paths(cgroup):
+        above = path
+        while len(above) > 1:
+            if above in by_cgroup:
+                return by_cgroup[above]
+            above = above.rpartition(b"/")[0]
+    return None
+
+
+def _inherit(snapshot: Snapshot, owners: dict[int, Owner]) -> None:
+    """Pass ownership on from each process to its children."""
+    parents = {task.pid: task.ppid for task in snapshot.tasks}
+    for pid in parents:
+        chain = []
+        current = pid
+        while current and current not in owners and current in parents:
+            chain.append(current)
+            current = parents[current]
+        owner = owners.get(current)
+        if owner is not None:
+            for descendant in chain:
+                owners[descendant] = owner
+
+
+def owner_of(container: Container) -> Owner:
+    """The owner that stands for a container."""
+    return Owner(
+        "container", container.name, container.engine, container.id, container.pod, container.pid
+    )

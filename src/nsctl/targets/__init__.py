@@ -1,0 +1,1 @@
+"""TARGET: what a user may write in place of a PID, and what it leads to."""

@@ -1,0 +1,43 @@
+"""A TARGET that is a path to a namespace: /proc/PID/ns/net, /run/netns/NAME, any bind mount."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from nsctl.errors import TargetError, translate
+from nsctl.kernel import nsfs
+from nsctl.model.namespace import NamespaceType
+from nsctl.model.target import Target
+
+
+def resolve(target: Target) -> Target:
+    """Ask the kernel which namespace a path leads to.
+
+    Args:
+        target: of kind "path".
+
+    Returns:
+        A target of kind "namespace" that keeps the text.
+
+    Raises:
+        TargetError: the path is no namespace.
+        KernelRefusal: it cannot be opened.
+    """
+    kind, ino = _ask(target.text)
+    return Target("namespace", target.text, ino=ino, type=kind)
+
+
+def _ask(path: str) -> tuple[NamespaceType, int]:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise translate(error, "open", f"TARGET {path}") from error
+    try:
+        return nsfs.get_nstype(fd), nsfs.inode(fd)
+    except OSError as error:
+        if error.errno in {errno.ENOTTY, errno.EINVAL}:
+            raise TargetError("use", f"TARGET {path}", "it is not a namespace") from None
+        raise translate(error, "ask", f"TARGET {path}") from error
+    finally:
+        os.close(fd)
