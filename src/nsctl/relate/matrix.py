@@ -68,52 +68,77 @@ def matrix(snapshot: Snapshot) -> Matrix:
         The matrix, rows in the order of `groups`.
     """
     found = groups(snapshot)
-    readable = [group for group in found if UNREADABLE not in group.isolation]
-    host = next((group for group in readable if group.owner.kind == "host"), None)
-    others = [group for group in readable if group.owner.kind != "host"]
-    users: dict[tuple[int, int], list[Group]] = {}
-    for group in others:
-        for column, ino in enumerate(group.isolation):
-            users.setdefault((column, ino), []).append(group)
-    offsets = {
-        ns.id.ino: ns.offsets for ns in snapshot.namespaces if ns.id.type is NamespaceType.TIME
-    }
     letters = _Letters()
+    context = _context(snapshot, found)
     rows = tuple(
-        Row(group, tuple(_cells(group, snapshot.host.ns, users, offsets, letters)))
-        for group in others
+        Row(group, tuple(_cells(group, context, letters)))
+        for group in found
+        if group.owner.kind != "host" and UNREADABLE not in group.isolation
     )
+    host = next((group for group in found if group.owner.kind == "host"), None)
     unreadable = sorted(
         pid for group in found if UNREADABLE in group.isolation for pid in group.pids
     )
     return Matrix(host, rows, tuple(unreadable))
 
 
-def _cells(
-    group: Group,
-    host: tuple[int, ...],
-    users: dict[tuple[int, int], list[Group]],
-    offsets: dict[int, TimeOffsets | None],
-    letters: _Letters,
-) -> list[Cell]:
+def cells_of(snapshot: Snapshot, group: Group) -> tuple[Cell, ...]:
+    """The cells of one group alone, in the order of TYPES.
+
+    Args:
+        snapshot: see `matrix`.
+        group: one of its groups.
+
+    Returns:
+        Eight cells; letters are of no use for one row.
+    """
+    if UNREADABLE in group.isolation:
+        return tuple(Cell("unreadable", UNREADABLE) for _ in TYPES)
+    return tuple(_cells(group, _context(snapshot, groups(snapshot)), _Letters()))
+
+
+class _Context(NamedTuple):
+    """What the meaning of a cell depends on besides its own group."""
+
+    host: tuple[int, ...]
+    users: dict[tuple[int, int], list[Group]]
+    offsets: dict[int, TimeOffsets | None]
+
+
+def _context(snapshot: Snapshot, found: list[Group]) -> _Context:
+    users: dict[tuple[int, int], list[Group]] = {}
+    for group in found:
+        if group.owner.kind != "host" and UNREADABLE not in group.isolation:
+            for column, ino in enumerate(group.isolation):
+                users.setdefault((column, ino), []).append(group)
+    offsets = {
+        ns.id.ino: ns.offsets for ns in snapshot.namespaces if ns.id.type is NamespaceType.TIME
+    }
+    return _Context(snapshot.host.ns, users, offsets)
+
+
+def _cells(group: Group, context: _Context, letters: _Letters) -> list[Cell]:
     cells = []
     for column, ino in enumerate(group.isolation):
         if ino == ABSENT:
             cells.append(Cell("absent", ino))
-        elif host[column] == UNREADABLE:
+        elif context.host[column] == UNREADABLE:
             cells.append(Cell("unreadable", ino))
-        elif ino == host[column]:
+        elif ino == context.host[column]:
             cells.append(Cell("host", ino))
         else:
-            shift = offsets.get(ino) if TYPES[column] is NamespaceType.TIME else None
-            shift = shift if shift and any(shift) else None
-            others = tuple(other.owner for other in users[column, ino] if other is not group)
-            if others:
-                letter = letters.of(column, ino)
-                cells.append(Cell("shared", ino, others, letter, shift))
-            else:
-                cells.append(Cell("own", ino, offsets=shift))
+            cells.append(_private(group, column, ino, context, letters))
     return cells
+
+
+def _private(group: Group, column: int, ino: int, context: _Context, letters: _Letters) -> Cell:
+    """A namespace that is not the host's: own or shared, perhaps with clocks of its own."""
+    shift = context.offsets.get(ino) if TYPES[column] is NamespaceType.TIME else None
+    shift = shift if shift and any(shift) else None
+    others = tuple(g.owner for g in context.users[column, ino] if g != group)
+    if not others:
+        return Cell("own", ino, offsets=shift)
+    return Cell("shared", ino, others, letters.of(column, ino), shift)
 
 
 class _Letters:

@@ -1,0 +1,183 @@
+"""`nsctl matrix`, and `nsctl` alone: groups by the eight namespaces, in meaning."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from nsctl.cli import common
+from nsctl.model.namespace import TYPES
+from nsctl.model.part import Part
+from nsctl.model.snapshot import Snapshot
+from nsctl.relate.matrix import Cell, Matrix, Row, matrix
+from nsctl.report.escape import command_line, escape, escape_bytes
+from nsctl.report.jsonout import document, envelope, whose
+from nsctl.report.note import note
+from nsctl.report.style import Role, Style
+from nsctl.report.table import Column, table
+from nsctl.report.units import counted, duration, shift
+
+PARTS = (
+    Part.TASKS,
+    Part.CGROUPS,
+    Part.COMMANDS,
+    Part.NAMESPACES,
+    Part.TIME_OFFSETS,
+    Part.CONTAINERS,
+)
+
+_SIGNS = {"own": ".", "host": "H", "unreadable": "?", "absent": "-"}
+_ROLES: dict[str, Role] = {
+    "own": "own",
+    "host": "host",
+    "shared": "shared",
+    "unreadable": "unknown",
+    "absent": "note",
+}
+
+
+def main(words: list[str]) -> int:
+    """Run `nsctl matrix`.
+
+    Returns:
+        The exit status.
+    """
+    return _run(words, "matrix", head=False)
+
+
+def glance(words: list[str]) -> int:
+    """Run `nsctl` without a command: the same under a line about the host.
+
+    Returns:
+        The exit status.
+    """
+    return _run(words, "", head=True)
+
+
+def _run(words: list[str], name: str, *, head: bool) -> int:
+    parser = common.parser(
+        name, "Show which of the eight namespaces each container or group has of its own."
+    )
+    common.add_view_options(parser)
+    args = parser.parse_args(words)
+    snapshot = common.snapshot_of(args.file, args.host_proc, PARTS)
+    found = matrix(snapshot)
+    if args.json:
+        sys.stdout.write(_json(snapshot, found))
+    else:
+        style = common.style(args.color)
+        if head:
+            common.put(_head(snapshot, style))
+        common.put(_text(snapshot, found, style))
+    return common.status(snapshot, strict=args.strict)
+
+
+def _head(snapshot: Snapshot, style: Style) -> Iterator[str]:
+    name = style.paint(style.text(escape_bytes(snapshot.host_name)), "heading")
+    running = sum(1 for container in snapshot.containers if container.pid)
+    yield (
+        f"{name}  Linux {escape(snapshot.kernel)}  up {duration(int(snapshot.uptime))}  "
+        f"{counted(len(snapshot.tasks), 'process', 'processes')}  "
+        f"{counted(len(snapshot.namespaces), 'namespace')}  "
+        f"{counted(running, 'container')}"
+    )
+    yield ""
+
+
+def _text(snapshot: Snapshot, found: Matrix, style: Style) -> Iterator[str]:
+    if found.rows:
+        yield from _table(snapshot, found.rows, style)
+        yield ""
+        yield from _legend(found.rows, style)
+    else:
+        yield "Every process that could be read is in the host's own eight namespaces."
+    if found.host is not None:
+        count = counted(len(found.host.pids), "process", "processes")
+        yield f"{count} of the host in all eight of the host's own namespaces, not listed."
+    yield from note(snapshot, style=style)
+
+
+def _table(snapshot: Snapshot, rows: tuple[Row, ...], style: Style) -> list[str]:
+    tasks = {task.pid: task for task in snapshot.tasks}
+    columns = [
+        Column("WHOSE", shrink=True),
+        *(Column(str(kind)) for kind in TYPES),
+        Column("NPROCS", right=True),
+        Column("PID", right=True),
+        Column("COMMAND", shrink=True),
+    ]
+    lines, roles = [], []
+    for row in rows:
+        leader = tasks[row.group.leader]
+        command = command_line(leader.command or b"") or escape_bytes(leader.comm)
+        lines.append(
+            [
+                common.owner_text(row.group.owner),
+                *map(_sign, row.cells),
+                str(len(row.group.pids)),
+                str(leader.pid),
+                command,
+            ]
+        )
+        roles.append([_ROLES[cell.meaning] for cell in row.cells])
+    by_column = {index + 1: column for index, column in enumerate(zip(*roles, strict=True))}
+    return table(columns, lines, style, roles=by_column)
+
+
+def _sign(cell: Cell) -> str:
+    sign = cell.letter or _SIGNS[cell.meaning]
+    if cell.offsets is None:
+        return sign
+    moved = shift(cell.offsets.boottime or cell.offsets.monotonic).replace(" ", "")
+    return moved if sign == "." else sign + moved
+
+
+def _legend(rows: tuple[Row, ...], style: Style) -> Iterator[str]:
+    cells = [cell for row in rows for cell in row.cells]
+    meanings = {cell.meaning for cell in cells}
+    words = [style.paint(".", "own") + " own", style.paint("H", "host") + " the host's"]
+    if "shared" in meanings:
+        words.append(style.paint("a", "shared") + " shared: the same letter, the same namespace")
+    if "unreadable" in meanings:
+        words.append(style.paint("?", "unknown") + " not readable")
+    if "absent" in meanings:
+        words.append("- this kernel has none")
+    if any(cell.offsets for cell in cells):
+        words.append("+2d own, clocks set off by that")
+    yield "  ".join(words)
+
+
+def _json(snapshot: Snapshot, found: Matrix) -> str:
+    rows = [_json_row(row) for row in found.rows]
+    host = found.host.pids if found.host else ()
+    extra = {
+        "host": {
+            "pids": list(host),
+            "basis": snapshot.host.basis,
+            "cells": dict(zip(TYPES, snapshot.host.ns, strict=False)),
+        },
+        "unreadable": list(found.unreadable),
+    }
+    return document("groups", rows, {**extra, **envelope(snapshot)})
+
+
+def _json_row(row: Row) -> dict[str, Any]:
+    cells = {}
+    for kind, cell in zip(TYPES, row.cells, strict=True):
+        offsets = cell.offsets
+        cells[str(kind)] = {
+            "is": cell.meaning,
+            "ns": cell.ino if cell.ino > 0 else None,
+            "with": [whose(owner) for owner in cell.shared_with],
+            "group": cell.letter or None,
+            "offset": {"monotonic": offsets.monotonic, "boottime": offsets.boottime}
+            if offsets
+            else None,
+        }
+    return {
+        "whose": whose(row.group.owner),
+        "leader": row.group.leader,
+        "pids": list(row.group.pids),
+        "cells": cells,
+    }

@@ -1,0 +1,35 @@
+"""`nsctl snapshot FILE`: save this moment."""
+
+from __future__ import annotations
+
+from nsctl import host
+from nsctl.cli import common
+from nsctl.report.escape import escape
+from nsctl.report.note import note
+from nsctl.report.units import counted
+
+
+def main(words: list[str]) -> int:
+    """Run the command.
+
+    Returns:
+        The exit status.
+    """
+    parser = common.parser(
+        "snapshot",
+        "Save everything nsctl reads of this host to FILE, which views take with --from.",
+        "The file has mode 0600: command lines can hold secrets.",
+    )
+    parser.add_argument("file", metavar="FILE")
+    parser.add_argument("--host-proc", metavar="DIR", default="/proc", help="the host's procfs")
+    parser.add_argument(
+        "--strict", action="store_true", help="exit with 3 when something could not be read"
+    )
+    args = parser.parse_args(words)
+    snapshot = host.take_snapshot(proc_root=args.host_proc)
+    host.save_snapshot(snapshot, args.file)
+    style = common.style()
+    saved = counted(len(snapshot.tasks), "process", "processes")
+    spaces = counted(len(snapshot.namespaces), "namespace")
+    common.put([f"{escape(args.file)}: {saved}, {spaces}", *note(snapshot, style=style)])
+    return common.status(snapshot, strict=args.strict)

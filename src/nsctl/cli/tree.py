@@ -1,0 +1,90 @@
+"""`nsctl tree`: namespaces by parent or owner."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from nsctl.cli import common
+from nsctl.model.namespace import TYPES, NamespaceType
+from nsctl.model.part import Part
+from nsctl.relate.hierarchy import By, Node, hierarchy
+from nsctl.relate.members import Membership
+from nsctl.report import tree
+from nsctl.report.jsonout import document, envelope, whose
+from nsctl.report.note import note
+from nsctl.report.units import counted, extents, shift
+
+PARTS = tuple(part for part in Part if part not in {Part.NETNSIDS, Part.COMMANDS, Part.CREDENTIALS})
+
+
+def main(words: list[str]) -> int:
+    """Run the command.
+
+    Returns:
+        The exit status.
+    """
+    parser = common.parser(
+        "tree",
+        "Show namespaces as a hierarchy: user and PID namespaces by parent, all types by owner.",
+        "Without options: the user namespaces, each below its parent.",
+    )
+    parser.add_argument(
+        "-t", "--type", action="append", choices=[str(kind) for kind in TYPES], metavar="TYPE"
+    )
+    parser.add_argument("--by", choices=("parent", "owner"), help="what a namespace hangs on")
+    common.add_view_options(parser)
+    args = parser.parse_args(words)
+    by: By = "owner" if args.by == "owner" else "parent"
+    default = TYPES if by == "owner" else (NamespaceType.USER,)
+    kinds = frozenset(NamespaceType(word) for word in args.type or default)
+    snapshot = common.snapshot_of(args.file, args.host_proc, PARTS)
+    roots = hierarchy(snapshot, kinds, by)
+    if args.json:
+        rows = [_json(node) for node in roots]
+        sys.stdout.write(document("namespaces", rows, envelope(snapshot)))
+    else:
+        style = common.style(args.color)
+        drawn = [_node(node) for node in roots]
+        common.put(style.text(line) for line in tree.tree(drawn, style))
+        common.put(note(snapshot, style=style))
+    return common.status(snapshot, strict=args.strict)
+
+
+def _node(node: Node) -> tree.Node:
+    return tree.Node(_label(node.row), tuple(_node(child) for child in node.children))
+
+
+def _label(row: Membership) -> str:
+    namespace = row.namespace
+    kind = namespace.id.type
+    owners = common.owners_text(row.owners) if row.owners else _held(row)
+    words = [str(kind), owners]
+    if namespace.maps is not None:
+        words.append(extents(namespace.maps.uids))
+    if namespace.offsets is not None and any(namespace.offsets):
+        words.append(f"boot time {shift(namespace.offsets.boottime)}")
+    words.append(f"[{counted(len(row.tasks), 'process', 'processes')}, {namespace.id.ino}]")
+    return "  ".join(words)
+
+
+def _held(row: Membership) -> str:
+    kinds = sorted({holder.kind for holder in row.holders})
+    return f"- held by {', '.join(kinds)}" if kinds else "- held by namespaces below it"
+
+
+def _json(node: Node) -> dict[str, Any]:
+    namespace = node.row.namespace
+    maps = namespace.maps
+    return {
+        "ns": namespace.id.ino,
+        "type": str(namespace.id.type),
+        "nprocs": len(node.row.tasks),
+        "whose": whose(node.row.owners[0]) if node.row.owners else None,
+        "members": [whose(owner) for owner in node.row.owners],
+        "pns": namespace.parent,
+        "ons": namespace.owner,
+        "uids": [list(extent) for extent in maps.uids] if maps else None,
+        "gids": [list(extent) for extent in maps.gids] if maps else None,
+        "children": [_json(child) for child in node.children],
+    }
