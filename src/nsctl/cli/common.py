@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import sys
@@ -17,6 +16,10 @@ from nsctl.model.target import Target
 from nsctl.report.escape import escape
 from nsctl.report.style import Style
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
 
 def parser(name: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
     """Make the parser of one command.
@@ -29,6 +32,8 @@ def parser(name: str, description: str, epilog: str = "") -> argparse.ArgumentPa
     Returns:
         A parser with --help; prints usage and exits with 2 on a mistake, as argparse does.
     """
+    import argparse
+
     return argparse.ArgumentParser(
         prog=f"nsctl {name}".strip(),
         description=description,

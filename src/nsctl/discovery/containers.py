@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from nsctl.discovery.draft import Draft, Step
+from nsctl.discovery.draft import Draft
 from nsctl.errors import NsctlError
 from nsctl.model.part import Gap, Part, PartState
 
 
-def _run(draft: Draft) -> None:
+def run(draft: Draft) -> None:
+    """Ask every engine."""
     for name, source in draft.sources.items():
         try:
             draft.containers.extend(source())
@@ -21,6 +22,3 @@ def _run(draft: Draft) -> None:
                     error.sentence,
                 )
             )
-
-
-STEP = Step(Part.CONTAINERS, (Part.TASKS,), _run)

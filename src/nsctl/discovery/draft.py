@@ -52,14 +52,14 @@ class Draft:
 
 
 class Step(NamedTuple):
-    """One step of discovery.
+    """One step of discovery; its module is imported when the step runs.
 
     Attributes:
+        module: name below nsctl.discovery; its ``run(draft)`` does the work.
         fills: the part that it fills, or None for what every snapshot has.
         needs: parts that must have been filled before.
-        run: does it, on the draft.
     """
 
+    module: str
     fills: Part | None
     needs: tuple[Part, ...]
-    run: Callable[[Draft], None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from nsctl.discovery.draft import Draft, Step
+from nsctl.discovery.draft import Draft
 from nsctl.discovery.members import Members
 from nsctl.kernel.procfs import parse_id_map, parse_ns_link, read_file
 from nsctl.model.namespace import IdMaps, NamespaceType
@@ -14,7 +14,8 @@ from nsctl.model.part import Gap, Part, PartState
 _MAP_LIMIT = 65536
 
 
-def _run(draft: Draft) -> None:
+def run(draft: Draft) -> None:
+    """Read the maps of every user namespace."""
     members = Members(draft)
     refused = 0
     for (kind, ino), namespace in draft.namespaces.items():
@@ -63,6 +64,3 @@ def _read(draft: Draft, pid: int, ino: int) -> IdMaps | None:
     finally:
         os.close(directory)
     return IdMaps(uids, gids, setgroups)
-
-
-STEP = Step(Part.ID_MAPS, (Part.NAMESPACES,), _run)

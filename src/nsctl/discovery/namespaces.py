@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from nsctl.discovery.draft import Draft, Step
+from nsctl.discovery.draft import Draft
 from nsctl.model.namespace import TYPES, NamespaceType
-from nsctl.model.part import Part
 
 _COLUMNS = (*TYPES, NamespaceType.PID, NamespaceType.TIME)
 
 
-def _run(draft: Draft) -> None:
+def run(draft: Draft) -> None:
+    """Collect the namespaces of all processes."""
     # Most processes share one combination; only distinct ones are taken apart.
     for ns in {task.ns for task in draft.tasks}:
         for kind, ino in zip(_COLUMNS, ns, strict=True):
             if ino > 0:
                 draft.add_namespace(kind, ino)
-
-
-STEP = Step(Part.NAMESPACES, (Part.TASKS,), _run)

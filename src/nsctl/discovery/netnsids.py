@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from nsctl.discovery.draft import Draft, Step
+from nsctl.discovery.draft import Draft
 from nsctl.discovery.members import Members
 from nsctl.kernel.rtnetlink import NetnsIds
 from nsctl.model.namespace import NamespaceType
 from nsctl.model.part import Gap, Part, PartState
 
 
-def _run(draft: Draft) -> None:
+def run(draft: Draft) -> None:
+    """Ask for the id of every network namespace."""
     members = Members(draft)
     try:
         with NetnsIds() as ids:
@@ -28,6 +29,3 @@ def _run(draft: Draft) -> None:
                 error.strerror or str(error),
             )
         )
-
-
-STEP = Step(Part.NETNSIDS, (Part.NAMESPACES,), _run)

@@ -5,15 +5,15 @@ A namespace that only such a mount keeps alive becomes a row of its own here.
 
 from __future__ import annotations
 
-from nsctl.discovery.draft import Draft, Step
+from nsctl.discovery.draft import Draft
 from nsctl.kernel.mountinfo import nsfs_mounts
 from nsctl.model.namespace import NamespaceType
-from nsctl.model.part import Part
 
 _KINDS = {str(kind): kind for kind in NamespaceType}
 
 
-def _run(draft: Draft) -> None:
+def run(draft: Draft) -> None:
+    """Find bind mounts of namespaces."""
     for name, ino, path in nsfs_mounts(draft.proc.read("self/mountinfo", limit=1 << 28)):
         kind = _KINDS.get(name)
         if kind is None:
@@ -24,6 +24,3 @@ def _run(draft: Draft) -> None:
             draft.namespaces[kind, ino] = namespace._replace(
                 nsfs_paths=(*namespace.nsfs_paths, path)
             )
-
-
-STEP = Step(Part.NSFS_PATHS, (Part.NAMESPACES,), _run)

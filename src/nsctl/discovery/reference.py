@@ -7,7 +7,7 @@ then "host" means "where nsctl runs".
 
 from __future__ import annotations
 
-from nsctl.discovery.draft import Draft, Step
+from nsctl.discovery.draft import Draft
 from nsctl.model.namespace import UNREADABLE
 from nsctl.model.part import Gap, Part, PartState
 from nsctl.model.snapshot import Reference
@@ -15,7 +15,8 @@ from nsctl.model.snapshot import Reference
 _KTHREADD = 2
 
 
-def _run(draft: Draft) -> None:
+def run(draft: Draft) -> None:
+    """Choose the known host process."""
     by_pid = {task.pid: task for task in draft.tasks if task.pid <= _KTHREADD}
     init, kthreadd = by_pid.get(1), by_pid.get(_KTHREADD)
     if init is not None and UNREADABLE not in init.ns:
@@ -36,6 +37,3 @@ def _run(draft: Draft) -> None:
             "CAP_SYS_PTRACE",
         )
     )
-
-
-STEP = Step(None, (Part.TASKS,), _run)

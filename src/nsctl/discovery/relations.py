@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import os
 
-from nsctl.discovery.draft import Draft, Step
+from nsctl.discovery.draft import Draft
 from nsctl.discovery.members import Members
 from nsctl.errors import refused
 from nsctl.kernel import nsfs
 from nsctl.model.namespace import Namespace, NamespaceId, NamespaceType
-from nsctl.model.part import Part
 
 _HIERARCHICAL = frozenset({NamespaceType.USER, NamespaceType.PID})
 
 
-def _run(draft: Draft) -> None:
+def run(draft: Draft) -> None:
+    """Ask every namespace that can be opened."""
     members = Members(draft)
     for kind, ino in list(draft.namespaces):
         with members.open(kind, ino) as fd:
@@ -59,6 +59,3 @@ def _related(draft: Draft, fd: int, parent_of: NamespaceType | None) -> int:
         return ino
     finally:
         os.close(related)
-
-
-STEP = Step(Part.RELATIONS, (Part.NAMESPACES,), _run)

@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from nsctl.discovery import (
-    containers,
-    id_maps,
-    namespaces,
-    netnsids,
-    nsfs_paths,
-    reader,
-    reference,
-    relations,
-    tasks,
-    time_offsets,
-    users,
-)
 from nsctl.discovery.draft import ContainerSource, Draft, Step
 from nsctl.errors import translate
 from nsctl.kernel.procfs import ProcFs
@@ -26,18 +14,19 @@ from nsctl.model.part import Part, PartState
 from nsctl.model.snapshot import Snapshot
 
 STEPS: tuple[Step, ...] = (
-    reader.STEP,
-    tasks.STEP,
-    reference.STEP,
-    namespaces.STEP,
-    nsfs_paths.STEP,
-    relations.STEP,
-    id_maps.STEP,
-    time_offsets.STEP,
-    netnsids.STEP,
-    containers.STEP,
-    users.STEP,
+    Step("reader", None, ()),
+    Step("tasks", Part.TASKS, ()),
+    Step("reference", None, (Part.TASKS,)),
+    Step("namespaces", Part.NAMESPACES, (Part.TASKS,)),
+    Step("nsfs_paths", Part.NSFS_PATHS, (Part.NAMESPACES,)),
+    Step("relations", Part.RELATIONS, (Part.NAMESPACES,)),
+    Step("id_maps", Part.ID_MAPS, (Part.NAMESPACES,)),
+    Step("time_offsets", Part.TIME_OFFSETS, (Part.NAMESPACES,)),
+    Step("netnsids", Part.NETNSIDS, (Part.NAMESPACES,)),
+    Step("containers", Part.CONTAINERS, (Part.TASKS,)),
+    Step("users", None, (Part.TASKS,)),
 )
+"""Every step, in the order in which they run."""
 
 
 def needed(parts: Iterable[Part]) -> frozenset[Part]:
@@ -88,7 +77,10 @@ def take(
         uptime = float(proc.read("uptime").split(b" ")[0])
         for step in STEPS:
             if step.fills is None or step.fills in draft.parts:
-                step.run(draft)
+                run: Callable[[Draft], None] = importlib.import_module(
+                    f"nsctl.discovery.{step.module}"
+                ).run
+                run(draft)
     except OSError as error:
         raise translate(error, "read", error.filename or proc_root) from error
     host = os.uname()

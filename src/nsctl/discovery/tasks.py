@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from nsctl.discovery.draft import Draft, Step
+from nsctl.discovery.draft import Draft
 from nsctl.kernel.procfs import (
     CLOCK_TICKS,
     COMMAND_LIMIT,
@@ -30,7 +30,8 @@ _KEPT_BY_ZOMBIES = frozenset({TYPES.index(NamespaceType.PID), TYPES.index(Namesp
 _TICK = 1_000_000_000 // CLOCK_TICKS
 
 
-def _run(draft: Draft) -> None:
+def run(draft: Draft) -> None:
+    """Read every process."""
     reader = _TaskReader(draft)
     unreadable: list[int] = []
     for pid in draft.proc.pids():
@@ -157,6 +158,3 @@ def _note_hidden(draft: Draft) -> None:
                 "CAP_SYS_PTRACE",
             )
         )
-
-
-STEP = Step(Part.TASKS, (), _run)

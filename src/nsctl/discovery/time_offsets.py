@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from nsctl.discovery.draft import Draft, Step
+from nsctl.discovery.draft import Draft
 from nsctl.kernel.procfs import parse_ns_link, parse_timens_offsets, read_file
 from nsctl.model.namespace import TIME_FOR_CHILDREN, TYPES, NamespaceType, TimeOffsets
 from nsctl.model.part import Gap, Part, PartState
@@ -16,7 +16,8 @@ from nsctl.model.part import Gap, Part, PartState
 _TIME = TYPES.index(NamespaceType.TIME)
 
 
-def _run(draft: Draft) -> None:
+def run(draft: Draft) -> None:
+    """Read the offsets of every time namespace."""
     unknown = 0
     by_ino: dict[int, list[int]] = {}
     for task in draft.tasks:
@@ -64,6 +65,3 @@ def _read(draft: Draft, pid: int, ino: int) -> TimeOffsets | None:
     finally:
         os.close(directory)
     return offsets
-
-
-STEP = Step(Part.TIME_OFFSETS, (Part.NAMESPACES,), _run)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pwd
 
-from nsctl.discovery.draft import Draft, Step
-from nsctl.model.part import Part
+from nsctl.discovery.draft import Draft
 
 
-def _run(draft: Draft) -> None:
+def run(draft: Draft) -> None:
+    """Look up the names of the user ids met."""
     uids = {task.owner for task in draft.tasks}
     uids.update(ns.owner_uid for ns in draft.namespaces.values() if ns.owner_uid is not None)
     for uid in uids:
@@ -16,6 +16,3 @@ def _run(draft: Draft) -> None:
             draft.users[uid] = pwd.getpwuid(uid).pw_name
         except KeyError:
             continue
-
-
-STEP = Step(None, (Part.TASKS,), _run)
