@@ -93,8 +93,14 @@ def _command(_: Snapshot, row: Row) -> bytes | None:
     return command_bytes(row.task.command or b"") or row.task.comm
 
 
-def _uid(_: Snapshot, row: Row) -> int | None:
-    return row.task.owner if row.task else row.member.namespace.owner_uid
+def _uid(snapshot: Snapshot, row: Row) -> int | None:
+    if row.task is not None:
+        return row.task.owner
+    namespace = row.member.namespace
+    if namespace.owner_uid is not None:
+        return namespace.owner_uid
+    owner = (other for other in snapshot.namespaces if other.id.ino == namespace.owner)
+    return next((other.owner_uid for other in owner), None)
 
 
 def _user(snapshot: Snapshot, row: Row) -> str | None:
@@ -117,12 +123,19 @@ def _nsfs(_: Snapshot, row: Row) -> bytes | None:
     return b",".join(row.member.namespace.nsfs_paths) or None
 
 
-def _held(_: Snapshot, row: Row) -> str:
-    kinds = ["proc"] if row.member.tasks else []
-    for holder in row.member.holders:
-        if holder.kind not in kinds:
-            kinds.append(holder.kind)
-    return ",".join(kinds)
+def _held(snapshot: Snapshot, row: Row) -> bytes:
+    """Say where to go and look: "proc", and without a process the holder itself."""
+    holders = row.member.holders
+    if row.member.tasks or not holders:
+        kinds = dict.fromkeys(["proc"] * bool(row.member.tasks) + [h.kind for h in holders])
+        return ",".join(kinds).encode()
+    first = holders[0]
+    more = b" +%d" % (len(holders) - 1) if len(holders) > 1 else b""
+    if first.kind == "bind":
+        return b"bind " + first.path + more
+    comm = next((task.comm for task in snapshot.tasks if task.pid == first.pid), b"?")
+    place = b"/%d" % first.fd if first.kind == "fd" else b""
+    return b"%s %s[%d]%s" % (first.kind.encode(), comm, first.pid, place) + more
 
 
 def _dev(_: Snapshot, row: Row) -> str:
@@ -131,6 +144,7 @@ def _dev(_: Snapshot, row: Row) -> str:
 
 
 _OWNERS = (Part.CGROUPS, Part.CONTAINERS)
+_HOLDERS = (Part.NSFS_PATHS, Part.DESCRIPTORS)
 
 OUTPUTS: dict[str, Output] = {
     "NS": Output(
@@ -162,8 +176,8 @@ OUTPUTS: dict[str, Output] = {
     "COMMAND": Output(
         Column("COMMAND", shrink=True), "command line of the PID", _command, (Part.COMMANDS,)
     ),
-    "UID": Output(Column("UID", right=True), "UID of the PID", _uid),
-    "USER": Output(Column("USER"), "username of the PID", _user),
+    "UID": Output(Column("UID", right=True), "UID of the PID", _uid, (Part.RELATIONS,)),
+    "USER": Output(Column("USER"), "username of the PID", _user, (Part.RELATIONS,)),
     "NETNSID": Output(
         Column("NETNSID", right=True),
         "namespace ID as used by network subsystem",
@@ -200,7 +214,7 @@ OUTPUTS: dict[str, Output] = {
         lambda _, row: [whose(owner) for owner in row.member.owners],
         _OWNERS,
     ),
-    "HELD": Output(Column("HELD"), "what keeps the namespace alive", _held, (Part.NSFS_PATHS,)),
+    "HELD": Output(Column("HELD"), "what keeps the namespace alive", _held, _HOLDERS),
     "DEV": Output(Column("DEV"), "device of nsfs, major:minor", _dev),
     "NS_ID": Output(
         Column("NS_ID", right=True),
@@ -229,7 +243,7 @@ _JSON_ONLY: dict[str, Output] = {
     "PROCESSES": Output(
         Column("PROCESSES"), "", lambda _, row: [task.pid for task in row.member.tasks]
     ),
-    "HOLDERS": Output(Column("HOLDERS"), "", lambda _, row: _holders(row), (Part.NSFS_PATHS,)),
+    "HOLDERS": Output(Column("HOLDERS"), "", lambda _, row: _holders(row), _HOLDERS),
 }
 
 
@@ -239,8 +253,12 @@ def _holders(row: Row) -> list[dict[str, Any]]:
         entry: dict[str, Any] = {"kind": holder.kind}
         if holder.pid:
             entry["pid"] = holder.pid
+        if holder.fd >= 0:
+            entry["fd"] = holder.fd
         if holder.path:
             put_text(entry, "path", holder.path)
+        if holder.mntns > 0:
+            entry["mntns"] = holder.mntns
         found.append(entry)
     return found
 
@@ -328,7 +346,7 @@ def _columns(
     if not names:
         net = NamespaceType.NET in kinds and len(kinds) < len(TYPES)
         network = ["NETNSID", "NSFS"] if net else []
-        names = ["NS", "TYPE", "NPROCS", "PID", "USER", *network, "WHOSE", "COMMAND"]
+        names = ["NS", "TYPE", "NPROCS", "PID", "USER", *network, "WHOSE", "HELD", "COMMAND"]
         if as_json:
             names += [name for name in (*_LSNS, *OUTPUTS, *_JSON_ONLY) if name not in names]
             names = list(dict.fromkeys(names))

@@ -183,7 +183,11 @@ def _namespace(snapshot: Snapshot, row: Membership, style: Style) -> Iterator[st
     more = f" and {len(row.tasks) - 20} more" if len(row.tasks) > 20 else ""
     yield _line("nprocs", f"{len(row.tasks)}  {pids}{more}".rstrip())
     for holder in row.holders:
-        where = f"bind {escape_bytes(holder.path)}" if holder.path else f"child of {holder.pid}"
+        where = {
+            "bind": f"bind mount {escape_bytes(holder.path)}",
+            "fd": f"descriptor {holder.fd} of process {holder.pid}",
+            "child": f"waits for the next child of process {holder.pid}",
+        }[holder.kind]
         yield _line("held", where)
     if namespace.parent:
         yield _line("parent", f"{identity.type}:[{namespace.parent}]")

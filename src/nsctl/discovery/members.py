@@ -45,8 +45,10 @@ class Members:
 
     def _open(self, kind: NamespaceType, ino: int) -> int | None:
         # A path may have been mounted over: what is opened must not block, and is checked.
-        paths = self._namespaces[kind, ino].nsfs_paths
+        known = self._namespaces[kind, ino]
+        paths = known.nsfs_paths
         links = [f"{self._root}/{pid}/ns/{link}" for pid, link in self._of.get((kind, ino), ())]
+        links += [f"{self._root}/{h.pid}/fd/{h.fd}" for h in known.holders if h.kind == "fd"]
         for path in (*links, *map(os.fsdecode, paths)):
             try:
                 fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

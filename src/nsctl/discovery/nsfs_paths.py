@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from nsctl.discovery.draft import Draft
 from nsctl.kernel.mountinfo import nsfs_mounts
-from nsctl.model.namespace import NamespaceType
+from nsctl.model.namespace import TYPES, Holder, NamespaceType
 
+_MNT = TYPES.index(NamespaceType.MNT)
 _KINDS = {str(kind): kind for kind in NamespaceType}
 
 
@@ -21,6 +22,7 @@ def run(draft: Draft) -> None:
         draft.add_namespace(kind, ino)
         namespace = draft.namespaces[kind, ino]
         if path not in namespace.nsfs_paths:
+            holder = Holder("bind", path=path, mntns=draft.reader.ns[_MNT])
             draft.namespaces[kind, ino] = namespace._replace(
-                nsfs_paths=(*namespace.nsfs_paths, path)
+                nsfs_paths=(*namespace.nsfs_paths, path), holders=(*namespace.holders, holder)
             )

@@ -19,6 +19,7 @@ STEPS: tuple[Step, ...] = (
     Step("reference", None, (Part.TASKS,)),
     Step("namespaces", Part.NAMESPACES, (Part.TASKS,)),
     Step("nsfs_paths", Part.NSFS_PATHS, (Part.NAMESPACES,)),
+    Step("descriptors", Part.DESCRIPTORS, (Part.NAMESPACES,)),
     Step("relations", Part.RELATIONS, (Part.NAMESPACES,)),
     Step("id_maps", Part.ID_MAPS, (Part.NAMESPACES,)),
     Step("time_offsets", Part.TIME_OFFSETS, (Part.NAMESPACES,)),

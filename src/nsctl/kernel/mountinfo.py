@@ -111,3 +111,17 @@ def nsfs_mounts(raw: bytes) -> list[tuple[str, int, bytes]]:
         if bracket and inode.endswith(b"]") and inode[:-1].isdigit():
             found.append((kind.decode("ascii", "replace"), int(inode[:-1]), mount.mount_point))
     return found
+
+
+def nsfs_mount_ids(raw: bytes) -> frozenset[int]:
+    """Find which mounts are bind mounts of namespaces, by the number that fdinfo shows.
+
+    Args:
+        raw: a whole mountinfo.
+
+    Returns:
+        Their mount ids.
+    """
+    if b" - nsfs " not in raw:
+        return frozenset()
+    return frozenset(parse_line(line).mount_id for line in raw.split(b"\n") if b" - nsfs " in line)

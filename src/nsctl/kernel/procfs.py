@@ -189,6 +189,21 @@ def parse_ns_link(link: str) -> int:
     return int(link[opening + 2 : -1])
 
 
+def parse_fdinfo_mount(raw: bytes) -> int:
+    """Parse the mount id out of /proc/PID/fdinfo/FD (proc_pid_fdinfo(5)).
+
+    Returns:
+        The mount that the descriptor was opened through.
+
+    Raises:
+        ValueError: there is no such line.
+    """
+    for line in raw.split(b"\n"):
+        if line.startswith(b"mnt_id:"):
+            return int(line[7:])
+    raise ValueError("fdinfo has no mnt_id")
+
+
 class ProcFs:
     """One mounted procfs.
 

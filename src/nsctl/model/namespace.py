@@ -6,7 +6,7 @@ Sources: namespaces(7), ioctl_nsfs(2), user_namespaces(7), time_namespaces(7).
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 class NamespaceType(StrEnum):
@@ -116,6 +116,28 @@ class TimeOffsets(NamedTuple):
     boottime: int
 
 
+HolderKind = Literal["child", "fd", "bind"]
+
+
+class Holder(NamedTuple):
+    """What keeps a namespace alive besides the processes in it.
+
+    Attributes:
+        kind: "child" (it waits for a process's next child), "fd" (an open descriptor), "bind"
+            (a bind mount).
+        pid: the process, 0 for a bind mount.
+        fd: its descriptor, for "fd".
+        path: mount point, for "bind".
+        mntns: for "bind", inode of the mount namespace that has the mount.
+    """
+
+    kind: HolderKind
+    pid: int = 0
+    fd: int = -1
+    path: bytes = b""
+    mntns: int = 0
+
+
 class Namespace(NamedTuple):
     """One namespace and what the kernel says of it.
 
@@ -129,7 +151,9 @@ class Namespace(NamedTuple):
         maps: for a user namespace, its id maps; None where not read.
         offsets: for a time namespace, its own offsets; None where not read.
         netnsid: for a network namespace, its id in the reader's, -1 unassigned, None not read.
-        nsfs_paths: where it is bind-mounted, as far as that was looked for.
+        nsfs_paths: where it is bind-mounted in the reader's mount namespace, as far as asked.
+        holders: what else keeps it alive, as far as that was looked for; what waits for a
+            process's children is not listed here, the tasks say it.
     """
 
     id: NamespaceId
@@ -141,3 +165,4 @@ class Namespace(NamedTuple):
     offsets: TimeOffsets | None = None
     netnsid: int | None = None
     nsfs_paths: tuple[bytes, ...] = ()
+    holders: tuple[Holder, ...] = ()

@@ -19,6 +19,7 @@ class Part(StrEnum):
     TIME_OFFSETS = "time-offsets"
     NETNSIDS = "netnsids"
     NSFS_PATHS = "nsfs-paths"
+    DESCRIPTORS = "descriptors"
     CONTAINERS = "containers"
 
 

@@ -8,6 +8,7 @@ from nsctl.model.namespace import (
     PID_FOR_CHILDREN,
     TIME_FOR_CHILDREN,
     TYPES,
+    Holder,
     Namespace,
     NamespaceType,
 )
@@ -21,20 +22,6 @@ _FOR_CHILDREN = {
     NamespaceType.PID: PID_FOR_CHILDREN,
     NamespaceType.TIME: TIME_FOR_CHILDREN,
 }
-
-
-class Holder(NamedTuple):
-    """What keeps a namespace alive besides the processes in it.
-
-    Attributes:
-        kind: "child" (it waits for a process's next child) or "bind" (a bind mount).
-        pid: the process, 0 for a bind mount.
-        path: mount point in the reader's mount namespace, b"" for a process.
-    """
-
-    kind: str
-    pid: int = 0
-    path: bytes = b""
 
 
 class Membership(NamedTuple):
@@ -84,7 +71,7 @@ def memberships(snapshot: Snapshot) -> list[Membership]:
     for namespace in snapshot.namespaces:
         key = (_COLUMN[namespace.id.type], namespace.id.ino)
         held = [Holder("child", pid=task.pid) for task in waiting.get(key, ())]
-        held += [Holder("bind", path=path) for path in namespace.nsfs_paths]
+        held += namespace.holders
         inside = sorted(tasks.get(key, ()), key=lambda task: task.pid)
         rows.append(Membership(namespace, tuple(inside), tuple(owners.get(key, ())), tuple(held)))
     return rows
