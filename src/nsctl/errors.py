@@ -2,7 +2,7 @@
 
 ::
 
-    NsctlError                 exit status 1; operation, object, cause, hint
+    NsctlError                 exit status 1; operation, subject, cause, hint
     |- UsageError              2    the command line says something we cannot do
     |- TargetError             2    a TARGET that names nothing, or more than one thing
     |  |- UnknownTarget
@@ -12,7 +12,7 @@
     |- KernelRefusal           1    a system call failed; carries errno
     `- ArchiveError            1    a saved snapshot that is damaged or of another version
 
-Every error names what was being done (``operation``), to what (``object``), why it failed
+Every error names what was being done (``operation``), to what (``subject``), why it failed
 (``cause``) and, where there is one, what would help (``hint``). Only ``cli/`` prints them.
 """
 
@@ -67,6 +67,9 @@ class UsageError(NsctlError):
 
     def __init__(self, cause: str, hint: str = "") -> None:
         super().__init__("", "", cause, hint)
+
+    def __reduce__(self) -> tuple[type[UsageError], tuple[str, str]]:
+        return type(self), (self.cause, self.hint)  # errors are passed between processes
 
 
 class TargetError(NsctlError):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from nsctl.discovery.draft import ContainerSource
 from nsctl.discovery.take import take
 from nsctl.model.part import Part
 from nsctl.model.snapshot import Snapshot
@@ -25,7 +26,17 @@ def take_snapshot(parts: Iterable[Part] = tuple(Part), *, proc_root: str = "/pro
     Raises:
         KernelRefusal: the procfs cannot be read at all.
     """
-    return take(parts, proc_root=proc_root)
+    wanted = frozenset(parts)
+    return take(
+        wanted, proc_root=proc_root, sources=_sources() if Part.CONTAINERS in wanted else {}
+    )
+
+
+def _sources() -> dict[str, ContainerSource]:
+    """All engines that discovery can ask, by name."""
+    from nsctl.engines import own
+
+    return dict(own.sources())
 
 
 def save_snapshot(snapshot: Snapshot, path: str) -> None:

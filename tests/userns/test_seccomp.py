@@ -15,9 +15,10 @@ import sys
 
 import pytest
 
-from nsctl.kernel import capabilities, cbpf, seccomp
+from nsctl.kernel import cbpf, seccomp
 from nsctl.kernel.cbpf import Instruction, statement
 from nsctl.kernel.seccomp_profile import AARCH64, X86_64, Abi, numbers
+from nsctl.model import capabilities
 from support.users import OrdinaryUser
 
 pytestmark = pytest.mark.userns

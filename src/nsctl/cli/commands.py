@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from nsctl.errors import EXIT_REFUSED_BEFORE_START
+
 
 class Command(NamedTuple):
     """One command.
@@ -11,10 +13,12 @@ class Command(NamedTuple):
     Attributes:
         module: defines ``main(words) -> int``, the exit status.
         help: one line for `nsctl --help`.
+        refused: exit status of a refusal, where the command's own are those of what it runs.
     """
 
     module: str
     help: str
+    refused: int | None = None
 
 
 COMMANDS: dict[str, Command] = {
@@ -22,6 +26,14 @@ COMMANDS: dict[str, Command] = {
     "matrix": Command("nsctl.cli.matrix", "containers and groups by the eight namespaces"),
     "show": Command("nsctl.cli.show", "the isolation card of one container, process or namespace"),
     "tree": Command("nsctl.cli.tree", "namespaces by parent or owner"),
+    "run": Command(
+        "nsctl.cli.run",
+        "a container from a directory, in all eight namespaces",
+        EXIT_REFUSED_BEFORE_START,
+    ),
+    "containers": Command("nsctl.cli.containers", "the containers of every engine"),
+    "stop": Command("nsctl.cli.stop", "end containers of our own"),
+    "rm": Command("nsctl.cli.rm", "remove containers of our own"),
     "snapshot": Command("nsctl.cli.snapshot", "save this moment to a file for --from"),
     "tour": Command("nsctl.cli.tour", "a walk through nsctl on groups of its own"),
 }

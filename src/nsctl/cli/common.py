@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from nsctl import host
-from nsctl.errors import EXIT_INCOMPLETE, EXIT_OK, TargetError, UsageError
+from nsctl.errors import EXIT_INCOMPLETE, EXIT_OK, NsctlError, TargetError, UsageError
 from nsctl.model.owner import Owner
 from nsctl.model.part import Part
 from nsctl.model.snapshot import Snapshot
@@ -113,11 +113,24 @@ def style(colour: str = "auto") -> Style:
             columns = os.get_terminal_size(sys.stdout.fileno()).columns
     return Style.for_stream(
         isatty=terminal,
-        environ=os.environ,
+        environ=_environ(),
         columns=columns,
         colour_option=colour,
         encoding=sys.stdout.encoding,
     )
+
+
+def _environ() -> dict[str, str]:
+    """The environment as it was when the interpreter started.
+
+    Where the locale is C, Python sets LC_CTYPE to C.UTF-8 (PEP 538); who chose C wants ASCII.
+    """
+    environ = dict(os.environ)
+    chosen = environ.get("LC_ALL") or environ.get("LANG") or "C"
+    coerced = {"C.UTF-8", "C.utf8", "UTF-8"}
+    if chosen in {"C", "POSIX"} and environ.get("LC_CTYPE") in coerced:
+        del environ["LC_CTYPE"]
+    return environ
 
 
 def put(lines: Iterable[str]) -> None:
@@ -128,6 +141,35 @@ def put(lines: Iterable[str]) -> None:
 def status(snapshot: Snapshot, *, strict: bool) -> int:
     """The exit status of a view: incomplete counts only with ``--strict``."""
     return EXIT_INCOMPLETE if strict and snapshot.gaps else EXIT_OK
+
+
+def say(error: NsctlError) -> None:
+    """Tell a person of an error: one sentence, and a hint where there is one."""
+    sys.stderr.write(f"nsctl: {escape(error.sentence)}\n")
+    if error.hint:
+        sys.stderr.write(f"       {escape(error.hint)}\n")
+
+
+def for_each(names: Sequence[str], work: Callable[[str], object]) -> int:
+    """Do the same to several things; what fails is told and does not stop the others.
+
+    Args:
+        names: what to do it to; each name is printed once it is done.
+        work: does it, or raises.
+
+    Returns:
+        The exit status: that of the last failure, or 0.
+    """
+    status = EXIT_OK
+    for name in names:
+        try:
+            work(name)
+        except NsctlError as error:
+            say(error)
+            status = error.exit_status
+        else:
+            put([escape(name)])
+    return status
 
 
 def owner_text(owner: Owner) -> str:
@@ -145,5 +187,8 @@ def owners_text(owners: Sequence[Owner]) -> str:
     first = owner_text(owners[0])
     if len(owners) == 1:
         return first
-    head, blank, engine = first.partition(" ") if owners[0].engine else (first, "", "")
-    return f"{head} +{len(owners) - 1}{blank}{engine}"
+    more = f" +{len(owners) - 1}"
+    if not owners[0].engine:
+        return first + more
+    name, _, engine = first.rpartition(" ")
+    return f"{name}{more} {engine}"

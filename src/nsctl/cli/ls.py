@@ -19,7 +19,7 @@ from nsctl.model.part import Part
 from nsctl.model.snapshot import Snapshot
 from nsctl.model.task import Task
 from nsctl.relate.members import Membership, memberships
-from nsctl.report.escape import command_bytes, escape, escape_bytes
+from nsctl.report.escape import command_bytes, escape, escape_bytes, width
 from nsctl.report.jsonout import document, envelope, ndjson, put_text, whose
 from nsctl.report.note import note
 from nsctl.report.style import Style
@@ -61,14 +61,27 @@ Available output columns:
 {columns}
 """
 
-_BASE = (Part.TASKS, Part.NAMESPACES)
+# What finds namespaces: which rows there are must not depend on the columns that are asked for.
+_BASE = (Part.TASKS, Part.NAMESPACES, Part.RELATIONS, Part.NSFS_PATHS, Part.DESCRIPTORS)
 
 
 class Row(NamedTuple):
-    """One line: a namespace, and the process that stands for it."""
+    """One line: a namespace, and the process that stands for it.
+
+    Attributes:
+        member: the namespace.
+        task: the process; None where no process is in it, and where it only stands in the tree.
+        nprocs: how many processes are in it; 0 where it only stands in the tree.
+    """
 
     member: Membership
     task: Task | None
+    nprocs: int
+
+    @classmethod
+    def of(cls, member: Membership) -> Row:
+        """The row of a namespace that was asked for."""
+        return cls(member, member.tasks[0] if member.tasks else None, len(member.tasks))
 
 
 class Output(NamedTuple):
@@ -78,7 +91,7 @@ class Output(NamedTuple):
         column: how it is laid out.
         help: one line.
         value: its JSON value, as lsns writes it; text rows print it, None as nothing.
-        parts: what it needs besides tasks and namespaces.
+        parts: what it needs besides what finds namespaces.
     """
 
     column: Column
@@ -144,7 +157,6 @@ def _dev(_: Snapshot, row: Row) -> str:
 
 
 _OWNERS = (Part.CGROUPS, Part.CONTAINERS)
-_HOLDERS = (Part.NSFS_PATHS, Part.DESCRIPTORS)
 
 OUTPUTS: dict[str, Output] = {
     "NS": Output(
@@ -161,7 +173,7 @@ OUTPUTS: dict[str, Output] = {
     "NPROCS": Output(
         Column("NPROCS", right=True, hint=5),
         "number of processes in the namespace",
-        lambda _, row: len(row.member.tasks),
+        lambda _, row: row.nprocs,
     ),
     "PID": Output(
         Column("PID", right=True, hint=5),
@@ -176,8 +188,8 @@ OUTPUTS: dict[str, Output] = {
     "COMMAND": Output(
         Column("COMMAND", shrink=True), "command line of the PID", _command, (Part.COMMANDS,)
     ),
-    "UID": Output(Column("UID", right=True), "UID of the PID", _uid, (Part.RELATIONS,)),
-    "USER": Output(Column("USER"), "username of the PID", _user, (Part.RELATIONS,)),
+    "UID": Output(Column("UID", right=True), "UID of the PID", _uid),
+    "USER": Output(Column("USER"), "username of the PID", _user),
     "NETNSID": Output(
         Column("NETNSID", right=True),
         "namespace ID as used by network subsystem",
@@ -188,19 +200,16 @@ OUTPUTS: dict[str, Output] = {
         Column("NSFS"),
         "nsfs mountpoint (usually used network subsystem)",
         _nsfs,
-        (Part.NSFS_PATHS,),
     ),
     "PNS": Output(
         Column("PNS", right=True, hint=10),
         "parent namespace identifier (inode number)",
         lambda _, row: row.member.namespace.parent,
-        (Part.RELATIONS,),
     ),
     "ONS": Output(
         Column("ONS", right=True, hint=10),
         "owner namespace identifier (inode number)",
         lambda _, row: row.member.namespace.owner,
-        (Part.RELATIONS,),
     ),
     "WHOSE": Output(
         Column("WHOSE", shrink=True),
@@ -214,13 +223,12 @@ OUTPUTS: dict[str, Output] = {
         lambda _, row: [whose(owner) for owner in row.member.owners],
         _OWNERS,
     ),
-    "HELD": Output(Column("HELD"), "what keeps the namespace alive", _held, _HOLDERS),
+    "HELD": Output(Column("HELD", shrink=True), "what keeps the namespace alive", _held),
     "DEV": Output(Column("DEV"), "device of nsfs, major:minor", _dev),
     "NS_ID": Output(
         Column("NS_ID", right=True),
         "64-bit id of the namespace, never used again in a boot",
         lambda _, row: row.member.namespace.ns_id,
-        (Part.RELATIONS,),
     ),
 }
 _TEXT: dict[str, Callable[[Row], str]] = {
@@ -238,12 +246,11 @@ _JSON_ONLY: dict[str, Output] = {
         lambda _, row: [
             path.decode("utf-8", "surrogateescape") for path in row.member.namespace.nsfs_paths
         ],
-        (Part.NSFS_PATHS,),
     ),
     "PROCESSES": Output(
         Column("PROCESSES"), "", lambda _, row: [task.pid for task in row.member.tasks]
     ),
-    "HOLDERS": Output(Column("HOLDERS"), "", lambda _, row: _holders(row), _HOLDERS),
+    "HOLDERS": Output(Column("HOLDERS"), "", lambda _, row: _holders(row)),
 }
 
 
@@ -293,17 +300,19 @@ def _run(given: Parsed) -> int:
     known = OUTPUTS | _JSON_ONLY
     parts = {*_BASE, *(part for name in names for part in known[name].parts)}
     relation = _relation(given, inode)
-    if relation in {"parent", "owner"}:
-        parts.add(Part.RELATIONS)
     snapshot = common.snapshot_of(
         given.last("from"), given.last("host-proc") or "/proc", sorted(parts)
     )
     rows, parents = _rows(snapshot, given, kinds, inode, relation)
+    # The tree hangs on the command, or where namespaces are the nodes, on their number.
+    stem = {"": "", "process": "COMMAND"}.get(relation, "NS")
+    if stem not in names:
+        parents = [-1] * len(rows)
     if as_json:
         _print_json(snapshot, given, names, rows, parents)
     else:
         style = common.style(given.last("color") or "auto")
-        _print_text(snapshot, given, names, rows, parents, style)
+        _print_text(snapshot, given, names, rows, parents, stem, style)
         sys.stdout.flush()
         remarks = note(snapshot, style=style)
         sys.stderr.write("".join(f"{line}\n" for line in remarks))
@@ -312,15 +321,17 @@ def _run(given: Parsed) -> int:
 
 def _wanted(given: Parsed) -> tuple[frozenset[NamespaceType], int]:
     """Which types, and which one namespace (0 for all)."""
-    for one, other in (("json", "raw"), ("list", "tree"), ("from", "host-proc")):
+    for one, other in (("json", "raw"), ("from", "host-proc")):
         if given.has(one) and given.has(other):
             raise UsageError(f"mutually exclusive arguments: --{one} --{other}")
     kinds = [_kind(word) for word in given.all("type")]
     inode = 0
     for word in given.operands:
         if word.isascii() and word.isdecimal():
-            if given.has("task") or inode:
-                raise UsageError("one NAMESPACE only, and not with --task")
+            if given.has("task"):
+                raise UsageError("mutually exclusive arguments: --task NAMESPACE")
+            if inode:
+                raise UsageError("one NAMESPACE only")
             inode = int(word)
         else:
             kinds.append(_kind(word))
@@ -354,22 +365,32 @@ def _columns(
     if wanted is None:
         return names
     known = OUTPUTS | (_JSON_ONLY if as_json else {})
-    asked = [word.upper() for word in wanted.removeprefix("+").split(",") if word]
-    for name in asked:
+    words = wanted.removeprefix("+").split(",")
+    asked = [word.upper() for word in words]
+    for word, name in zip(words, asked, strict=True):
         if name not in known:
-            raise UsageError(f"unknown column: {name.lower()}", "`nsctl ls --help` lists them")
+            raise UsageError(
+                f"unknown column: {word or repr(word)}", "`nsctl ls --help` lists them"
+            )
     if wanted.startswith("+"):
         return [*names, *(name for name in asked if name not in names)]
     return asked
 
 
 def _relation(given: Parsed, inode: int) -> str:
-    """Which tree is wanted: "process", "parent", "owner", or "" for a list."""
+    """Which tree is wanted: "process", "parent", "owner", or "" for a list.
+
+    As the original, from whose options these rules are (lsns(8)): --tree wins over --list and
+    means the owner when it does not say which, and the processes of one namespace have neither
+    parent nor owner to stand below.
+    """
     if given.has("tree"):
-        relation = given.last("tree") or "process"
+        # "-T=owner" is taken as "-Towner".
+        text = given.last("tree")
+        relation = "owner" if text is None else text.removeprefix("=")
         if relation not in {"process", "parent", "owner"}:
-            raise UsageError(f"unknown tree relation: {relation}", "process, parent or owner")
-        return relation
+            raise UsageError(f"unknown tree type: {relation}", "it is process, parent or owner")
+        return "" if inode and relation != "process" else relation
     if given.has("list"):
         return ""
     # As the original: a tree by default, a list when every column was asked for.
@@ -388,29 +409,28 @@ def _rows(
     if inode:
         member = next((m for m in members if m.namespace.id.ino == inode), None)
         if member is None:
-            raise NsctlError("list", "", f"not found namespace: {inode}")
-        rows = [Row(member, task) for task in member.tasks]
+            raise NsctlError("list", f"namespace {inode}", "no such namespace was found")
+        rows = [Row(member, task, len(member.tasks)) for task in member.tasks]
         place = {task.pid: index for index, task in enumerate(member.tasks)}
-        parents = [place.get(task.ppid, -1) if relation else -1 for task in member.tasks]
-        return rows, parents
+        return rows, [place.get(task.ppid, -1) for task in member.tasks]
     pid = _pid(given.last("task"))
-    rows = [
-        Row(member, member.tasks[0] if member.tasks else None)
+    wanted = [
+        member
         for member in members
         if member.namespace.id.type in kinds
         and (not pid or any(task.pid == pid for task in member.tasks))
     ]
-    if relation == "process":
-        return rows, _by_process(rows)
-    if relation:
-        return rows, _by_relation(rows, relation)
-    return rows, [-1] * len(rows)
+    if relation in {"parent", "owner"}:
+        shown = wanted if pid else _with_related(members, wanted)
+        return _by_relation(members, shown, kinds, relation)
+    rows = [Row.of(member) for member in wanted]
+    return rows, _by_process(rows)
 
 
 def _pid(text: str | None) -> int:
     if text is None:
         return 0
-    if not (text.isascii() and text.isdecimal()):
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) < 1 << 31):
         raise UsageError(f"invalid PID argument: {text!r}")
     return int(text)
 
@@ -426,18 +446,63 @@ def _by_process(rows: list[Row]) -> list[int]:
     return parents
 
 
-def _by_relation(rows: list[Row], relation: str) -> list[int]:
-    place = {(r.member.namespace.id.type, r.member.namespace.id.ino): i for i, r in enumerate(rows)}
-    parents = []
-    for row in rows:
-        namespace = row.member.namespace
-        parent = -1
-        if relation == "parent" and namespace.parent:
-            parent = place.get((namespace.id.type, namespace.parent), -1)
-        elif relation == "owner":
-            parent = place.get((NamespaceType.USER, namespace.owner), -1)
-        parents.append(parent)
-    return parents
+_Key = tuple[NamespaceType, int]
+
+
+def _key(member: Membership) -> _Key:
+    return member.namespace.id.type, member.namespace.id.ino
+
+
+def _parent(member: Membership) -> _Key:
+    return member.namespace.id.type, member.namespace.parent
+
+
+def _owner(member: Membership) -> _Key:
+    return NamespaceType.USER, member.namespace.owner
+
+
+def _with_related(members: list[Membership], wanted: list[Membership]) -> list[Membership]:
+    """Add all parents and owners, of whatever type, that the wanted namespaces lead to."""
+    known = {_key(member): member for member in members}
+    kept = {_key(member) for member in wanted}
+    queue = list(wanted)
+    while queue:
+        member = queue.pop()
+        for key in (_parent(member), _owner(member)):
+            if key in known and key not in kept:
+                kept.add(key)
+                queue.append(known[key])
+    return [member for member in members if _key(member) in kept]
+
+
+def _by_relation(
+    members: list[Membership],
+    shown: list[Membership],
+    kinds: frozenset[NamespaceType],
+    relation: str,
+) -> tuple[list[Row], list[int]]:
+    """Hang namespaces on their parents or owners, in the original's order.
+
+    What a namespace hangs on is brought in before it, and in a tree of parents the owner stands
+    before whatever has no parent. A namespace of a type that was not asked for only stands in
+    the tree: as in the original it is shown without processes.
+    """
+    known = {_key(member): member for member in members}
+    place: dict[_Key, int] = {}
+    rows: list[Row] = []
+    parents: list[int] = []
+    for member in shown:
+        chain: dict[_Key, Membership] = {}
+        above: Membership | None = member
+        while above is not None and _key(above) not in place and _key(above) not in chain:
+            chain[_key(above)] = above
+            by_owner = known.get(_owner(above))
+            above = by_owner if relation == "owner" else known.get(_parent(above), by_owner)
+        for key, each in reversed(chain.items()):
+            place[key] = len(rows)
+            rows.append(Row.of(each) if key[0] in kinds else Row(each, None, 0))
+            parents.append(place.get(_owner(each) if relation == "owner" else _parent(each), -1))
+    return rows, parents
 
 
 def _print_text(
@@ -446,30 +511,38 @@ def _print_text(
     names: list[str],
     rows: list[Row],
     parents: list[int],
+    stem: str,
     style: Style,
 ) -> None:
-    raw = given.has("raw")
-    grown = grow(parents, style)
-    # The tree hangs on the command, or where namespaces are the nodes, on their number.
-    by_process = not given.has("tree") or given.last("tree") in {None, "process"}
-    stem = "COMMAND" if by_process else "NS"
-    columns = []
-    for name in names:
-        column = OUTPUTS[name].column
-        if given.has("notruncate"):
-            column = column._replace(shrink=False)
-        if name == stem == "NS" and any(parent >= 0 for parent in parents):
-            column = column._replace(right=False)
-        columns.append(column)
+    columns = [OUTPUTS[name].column for name in names]
+    if stem == "NS":
+        columns = [c._replace(right=False) if c.name == stem else c for c in columns]
     lines = []
-    for index, prefix in grown:
+    for index, prefix in grow(parents, style):
         cells = [_cell(snapshot, name, rows[index]) for name in names]
-        if prefix and stem in names and not raw:
+        if prefix:
             place = names.index(stem)
             cells[place] = prefix + cells[place]
         lines.append(cells)
-    if lines or not given.has("noheadings"):
-        common.put(table(columns, lines, style, headings=not given.has("noheadings"), raw=raw))
+    if given.has("notruncate"):
+        style = style._replace(width=None)
+    elif style.width is not None:
+        # As in the original, a terminal that is too narrow for the columns breaks their lines.
+        style = style._replace(width=max(style.width, _least_width(columns, lines)))
+    headings = not given.has("noheadings")
+    common.put(table(columns, lines, style, headings=headings, raw=given.has("raw")))
+
+
+def _least_width(columns: list[Column], lines: list[list[str]]) -> int:
+    """How wide a table is once everything that may be cut is cut down to its heading."""
+    total = len(columns) - 1
+    for column, cells in zip(columns, zip(*lines, strict=True), strict=False):
+        taken = len(column.name)
+        if not column.shrink:
+            widest = max(map(width, cells))
+            taken = max(widest, column.hint) if widest >= taken else taken
+        total += taken
+    return total
 
 
 def _cell(snapshot: Snapshot, name: str, row: Row) -> str:

@@ -5,12 +5,14 @@ No traceback reaches a user without ``--debug``. Exit statuses are those of `nsc
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+from typing import TextIO
 
 from nsctl import __version__
 from nsctl.cli.commands import COMMANDS
-from nsctl.errors import EXIT_FAILED, NsctlError, UsageError, translate
+from nsctl.errors import EXIT_FAILED, EXIT_OK, NsctlError, UsageError, translate
 
 _SIGINT_STATUS = 130
 _SIGPIPE_STATUS = 141
@@ -41,19 +43,70 @@ def entry() -> int:
     Returns:
         The exit status.
     """
+    _open_standard_streams()
+    sys.stdout = _Output(sys.stdout)
     status = main(sys.argv[1:])
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has gone; there is nobody left to tell. The interpreter must
-        # not try to flush again on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _SIGPIPE_STATUS
-    except OSError as error:
-        _say(translate(error, "write", "standard output"))
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILED
+        # Whoever read our output has gone; there is nobody left to tell.
+        status = _SIGPIPE_STATUS
+    except NsctlError as error:
+        if status == EXIT_OK:  # else that was told already
+            _say(error)
+            status = error.exit_status
+    else:
+        return status
+    # The interpreter must not try to flush again on its way out.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return status
+
+
+class _Output(io.TextIOWrapper):
+    """Standard output, whose failures say that they are its own."""
+
+    def __init__(self, stream: TextIO) -> None:
+        encoding, terminal = stream.encoding, stream.isatty()
+        # Whatever holds the buffer closes it when it is collected.
+        super().__init__(
+            stream.detach(),  # type: ignore[attr-defined]  # sys.stdout is a TextIOWrapper
+            encoding=encoding,
+            newline="\n",
+            line_buffering=terminal,
+        )
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise translate(error, "write", "standard output") from error
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise translate(error, "write", "standard output") from error
+
+
+def _open_standard_streams() -> None:
+    """Put something in place of a standard stream that the caller closed.
+
+    Otherwise the next file that is opened would have its number, and be written to or handed to
+    a child as its output. Output to a closed descriptor fails as it would without us.
+    """
+    for fd, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, flags)  # the lowest number that is free
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115  (lives as long as the process)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115  (lives as long as the process)
 
 
 def main(words: list[str]) -> int:
@@ -68,35 +121,57 @@ def main(words: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         # What a terminal's encoding lacks is written as an escape, never an error.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    debug = bool(os.environ.get("NSCTL_DEBUG"))
-    while words and words[0] == "--debug":
-        debug, words = True, words[1:]
-    if not debug:
-        options = words[: words.index("--")] if "--" in words else words
-        if "--debug" in options and (not options or options[0] in COMMANDS):
-            debug = True
-            words = [word for word in options if word != "--debug"] + words[len(options) :]
+    debug, words = _debug(words)
+    refused = COMMANDS[words[0]].refused if words and words[0] in COMMANDS else None
     try:
         return _dispatch(words)
-    except NsctlError as error:
-        _say(error)
-        status = error.exit_status
     except BrokenPipeError:
         return _SIGPIPE_STATUS
     except KeyboardInterrupt:
         return _SIGINT_STATUS
+    except SystemExit as error:  # argparse has printed its help, or what is wrong
+        return error.code if isinstance(error.code, int) else EXIT_OK
     except Exception as error:  # noqa: BLE001  (the last resort of a command line)
-        if isinstance(error, OSError):
+        status = EXIT_FAILED
+        if isinstance(error, NsctlError):
+            _say(error)
+            status = error.exit_status
+        elif isinstance(error, OSError):
             _say(translate(error, "use", str(error.filename or "the system")))
         else:
             kind = type(error).__name__
             _say(NsctlError("finish", "", f"nsctl has a fault ({kind}: {error})", _REPORT))
-        status = EXIT_FAILED
-    if debug:
-        import traceback
+        if debug:
+            _print_traceback(error)
+        return status if refused is None else refused
 
-        traceback.print_exc()
-    return status
+
+def _debug(words: list[str]) -> tuple[bool, list[str]]:
+    """Take ``--debug`` out of a command line.
+
+    Returns:
+        Whether tracebacks are wanted, and the other words. A command that runs another takes it
+        only as its first word: what comes later may be the other's.
+    """
+    debug = bool(os.environ.get("NSCTL_DEBUG"))
+    while words and words[0] == "--debug":
+        debug, words = True, words[1:]
+    if words and words[0] in COMMANDS and COMMANDS[words[0]].refused is not None:
+        while words[1:2] == ["--debug"]:
+            debug, words = True, [words[0], *words[2:]]
+        return debug, words
+    options = words[: words.index("--")] if "--" in words else words
+    left = [word for word in options if word != "--debug"]
+    return debug or left != options, left + words[len(options) :]
+
+
+def _print_traceback(error: Exception) -> None:
+    import traceback
+
+    from nsctl.report.escape import escape
+
+    for line in "".join(traceback.format_exception(error)).rstrip("\n").split("\n"):
+        sys.stderr.write(f"{escape(line)}\n")
 
 
 _REPORT = "run it again with --debug and report what it prints"
@@ -131,8 +206,6 @@ def _unknown(word: str) -> UsageError:
 
 
 def _say(error: NsctlError) -> None:
-    from nsctl.report.escape import escape
+    from nsctl.cli.common import say
 
-    sys.stderr.write(f"nsctl: {escape(error.sentence)}\n")
-    if error.hint:
-        sys.stderr.write(f"       {escape(error.hint)}\n")
+    say(error)

@@ -8,7 +8,7 @@ from typing import Any
 
 from nsctl.cli import common
 from nsctl.errors import UsageError
-from nsctl.kernel import capabilities as capability
+from nsctl.model import capabilities as capability
 from nsctl.model.container import Container
 from nsctl.model.namespace import TYPES, Namespace, NamespaceType
 from nsctl.model.part import Part
@@ -16,6 +16,7 @@ from nsctl.model.snapshot import Snapshot
 from nsctl.model.task import Credentials
 from nsctl.relate.find import Found, find
 from nsctl.relate.groups import Group
+from nsctl.relate.host_files import HostFiles, host_files
 from nsctl.relate.matrix import Cell, cells_of
 from nsctl.relate.members import Membership
 from nsctl.relate.sees import Sight, sees
@@ -112,7 +113,7 @@ def _group(snapshot: Snapshot, found: Found, group: Group, style: Style) -> Iter
     if leader.credentials is not None:
         yield _line("powers", _powers(leader.credentials))
     if group.owner.kind != "host":
-        yield _line("sees", _sight(sees(snapshot, group)))
+        yield _line("sees", _sight(sees(snapshot, group), host_files(snapshot, group)))
     yield _line("next", f"nsctl ls -p {leader.pid} | nsctl tree -t user | nsctl matrix")
 
 
@@ -162,14 +163,30 @@ _SEEN = {
 }
 
 
-def _sight(sight: Sight) -> str:
+def _sight(sight: Sight, files: tuple[HostFiles, ...] | None) -> str:
     if sight.host_processes is None:
         return "unknown: its namespaces are not readable"
     words = [counted(sight.host_processes, "host process", "host processes")]
     if sight.other_processes:
         words.append(f"{sight.other_processes} of others")
+    if NamespaceType.MNT not in sight.host_parts:
+        words.append(_files(files))
     words += [_SEEN[kind] for kind in sight.host_parts if kind in _SEEN]
     return ", ".join(words)
+
+
+def _files(files: tuple[HostFiles, ...] | None) -> str:
+    """Say which of the host's directories are seen, the first few by name."""
+    if files is None:
+        return "unknown files of the host"
+    if not files:
+        return "no files of the host"
+    if any(seen.path == b"/" for seen in files):
+        return "the host's root file system"
+    named = [f"{escape_bytes(f.path)} {'ro' if f.read_only else 'rw'}" for f in files[:3]]
+    more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+    count = counted(len(files), "host directory", "host directories")
+    return f"{count} ({', '.join(named)}{more})"
 
 
 def _namespace(snapshot: Snapshot, row: Membership, style: Style) -> Iterator[str]:
@@ -249,8 +266,22 @@ def _json(snapshot: Snapshot, found: Found) -> dict[str, Any]:
         "host_processes": sight.host_processes,
         "other_processes": sight.other_processes,
         "host_namespaces": [str(kind) for kind in sight.host_parts],
+        "host_files": _json_files(host_files(snapshot, group)),
     }
     return row
+
+
+def _json_files(files: tuple[HostFiles, ...] | None) -> list[dict[str, Any]] | None:
+    if files is None:
+        return None
+    rows = []
+    for seen in files:
+        row: dict[str, Any] = {}
+        put_text(row, "path", seen.path)
+        put_text(row, "point", seen.point)
+        row["read_only"] = seen.read_only
+        rows.append(row)
+    return rows
 
 
 def _json_namespace(row: Membership) -> dict[str, Any]:

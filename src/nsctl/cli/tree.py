@@ -70,7 +70,7 @@ def _label(row: Membership) -> str:
 
 def _held(row: Membership) -> str:
     kinds = sorted({holder.kind for holder in row.holders})
-    return f"- held by {', '.join(kinds)}" if kinds else "- held by namespaces below it"
+    return f"- held by {', '.join(kinds)}" if kinds else "- kept by namespaces that it owns"
 
 
 def _json(node: Node) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nsctl.discovery.draft import Draft
-from nsctl.errors import NsctlError
+from nsctl.errors import NsctlError, translate
 from nsctl.model.part import Gap, Part, PartState
 
 
@@ -12,13 +12,14 @@ def run(draft: Draft) -> None:
     for name, source in draft.sources.items():
         try:
             draft.containers.extend(source())
-        except NsctlError as error:
+        except (NsctlError, OSError) as error:
+            told = translate(error, "list", name) if isinstance(error, OSError) else error
             draft.gaps.append(
                 Gap(
                     Part.CONTAINERS,
                     name,
                     f"containers of {name}",
                     PartState.UNREADABLE,
-                    error.sentence,
+                    told.sentence,
                 )
             )

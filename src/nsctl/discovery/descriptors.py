@@ -16,109 +16,118 @@ from nsctl.discovery.draft import Draft
 from nsctl.errors import refused, vanished
 from nsctl.kernel import nsfs
 from nsctl.kernel.mountinfo import nsfs_mount_ids
-from nsctl.kernel.procfs import parse_fdinfo_mount, read_file
+from nsctl.kernel.procfs import parse_fdinfo_mount, parse_stat, read_file
 from nsctl.model.namespace import TYPES, Holder, NamespaceType
-from nsctl.model.part import Gap, Part, PartState
+from nsctl.model.part import Part, PartState
 from nsctl.model.task import Task
-
-CAP_SYS_PTRACE = 19
 
 _MNT = TYPES.index(NamespaceType.MNT)
 _LINK = re.compile(r"(?:mnt|pid|net|ipc|uts|user|cgroup|time):\[[0-9]+\]")
+
+_Found = list[tuple[NamespaceType, int, int]]
+"""Type and inode of a namespace, and the number of the descriptor."""
 
 
 def run(draft: Draft) -> None:
     """Look through the descriptors of every process."""
     unreadable: list[int] = []
-    mounts = _NsfsMounts(draft.proc.root)
+    mounts = _NsfsMounts()
     for task in draft.tasks:
         if task.kernel or task.state in "ZX" or task.pid == draft.reader.pid:
             continue
         try:
-            _process(draft, task, mounts)
+            for kind, ino, fd in _process(draft, task, mounts):
+                draft.add_namespace(kind, ino)
+                namespace = draft.namespaces[kind, ino]
+                holder = Holder("fd", pid=task.pid, fd=fd)
+                draft.namespaces[kind, ino] = namespace._replace(
+                    holders=(*namespace.holders, holder)
+                )
         except PermissionError:
             unreadable.append(task.pid)
         except OSError as error:
             if not vanished(error):
                 raise
-    if unreadable:
-        count = "1 process" if len(unreadable) == 1 else f"{len(unreadable)} processes"
-        held = draft.holds(CAP_SYS_PTRACE)
-        draft.gaps.append(
-            Gap(
-                Part.DESCRIPTORS,
-                draft.proc.root,
-                f"descriptors of {count}",
-                PartState.PARTIAL,
-                "the kernel refuses although CAP_SYS_PTRACE is held"
-                if held
-                else "they belong to other users or have more powers",
-                "" if held else "CAP_SYS_PTRACE",
-                tuple(unreadable),
-            )
-        )
+    draft.note_refused(Part.DESCRIPTORS, "descriptors", unreadable, PartState.PARTIAL)
 
 
 class _NsfsMounts:
-    """Which mounts are bind mounts of namespaces, read once for each mount namespace."""
+    """Which mounts are bind mounts of namespaces, by mount namespace.
 
-    def __init__(self, root: str) -> None:
-        self._root = root
-        self._known: dict[int, frozenset[int]] = {}
+    A mountinfo shows what lies below its process's root directory: it is read once for each
+    root that is met.
+    """
 
-    def of(self, task: Task) -> frozenset[int]:
-        """Mount ids of the bind mounts that a process can see."""
+    def __init__(self) -> None:
+        self._read: set[tuple[int, str]] = set()
+        self._ids: dict[int, frozenset[int]] = {}
+
+    def of(self, task: Task, directory: int) -> frozenset[int]:
+        """Mount ids of the bind mounts that a process can see.
+
+        Args:
+            task: the process.
+            directory: descriptor of its /proc/PID.
+        """
         ino = task.ns[_MNT]
-        if ino <= 0:
-            return frozenset()
-        if ino not in self._known:
-            raw = read_file(f"{self._root}/{task.pid}/mountinfo", limit=1 << 28)
-            self._known[ino] = nsfs_mount_ids(raw)
-        return self._known[ino]
-
-
-def _process(draft: Draft, task: Task, mounts: _NsfsMounts) -> None:
-    directory = os.open(
-        f"{draft.proc.root}/{task.pid}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    )
-    try:
-        for name in os.listdir(directory):
+        root = os.readlink("root", dir_fd=directory)
+        if (ino, root) not in self._read:
             try:
-                link = os.readlink(name, dir_fd=directory)
-                if _LINK.fullmatch(link) or (
-                    link.startswith("/") and _is_mounted(draft, task, name, mounts)
-                ):
-                    _held(draft, directory, name, Holder("fd", pid=task.pid, fd=int(name)))
+                raw = read_file("mountinfo", directory, limit=1 << 28)
             except OSError as error:
-                if not vanished(error):
-                    raise
+                if error.errno == errno.EINVAL:  # it has become a zombie, without mounts
+                    return frozenset()
+                raise
+            self._read.add((ino, root))
+            self._ids[ino] = self._ids.get(ino, frozenset()) | nsfs_mount_ids(raw)
+        return self._ids[ino]
+
+
+def _process(draft: Draft, task: Task, mounts: _NsfsMounts) -> _Found:
+    """Find one process's descriptors of namespaces."""
+    found: _Found = []
+    directory = draft.proc.open(task.pid)
+    try:
+        fds = os.open("fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            for name in os.listdir(fds):
+                try:
+                    link = os.readlink(name, dir_fd=fds)
+                    if _LINK.fullmatch(link) or (
+                        link.startswith("/") and _is_mounted(task, directory, name, mounts)
+                    ):
+                        identity = _identify(fds, name)
+                        if identity is not None:
+                            found.append((*identity, int(name)))
+                except OSError as error:
+                    if not vanished(error):
+                        raise
+        finally:
+            os.close(fds)
+        # The number may be another process's by now, which is in no row.
+        if found and not _is_same(draft, task, directory):
+            return []
+        return found
     finally:
         os.close(directory)
 
 
-def _is_mounted(draft: Draft, task: Task, name: str, mounts: _NsfsMounts) -> bool:
+def _is_same(draft: Draft, task: Task, directory: int) -> bool:
+    start = parse_stat(read_file("stat", directory)).start
+    return draft.start_of(start) == task.start
+
+
+def _is_mounted(task: Task, directory: int, name: str, mounts: _NsfsMounts) -> bool:
     """Tell whether a descriptor was opened through a bind mount of a namespace."""
-    ids = mounts.of(task)
-    if not ids:
-        return False
-    info = read_file(f"{draft.proc.root}/{task.pid}/fdinfo/{name}")
-    return parse_fdinfo_mount(info) in ids
-
-
-def _held(draft: Draft, directory: int, name: str, holder: Holder) -> None:
-    found = _identify(directory, name)
-    if found is None:
-        return
-    draft.add_namespace(*found)
-    namespace = draft.namespaces[found]
-    draft.namespaces[found] = namespace._replace(holders=(*namespace.holders, holder))
+    ids = mounts.of(task, directory)
+    return bool(ids) and parse_fdinfo_mount(read_file(f"fdinfo/{name}", directory)) in ids
 
 
 def _identify(directory: int, name: str) -> tuple[NamespaceType, int] | None:
     """Ask what namespace a descriptor refers to.
 
     Returns:
-        Type and inode, or None when it was closed meanwhile.
+        Type and inode, or None when it was closed meanwhile or is of no known type.
     """
     try:
         fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
@@ -132,5 +141,7 @@ def _identify(directory: int, name: str) -> tuple[NamespaceType, int] | None:
         if error.errno in {errno.ENOTTY, errno.EINVAL}:
             return None  # the number was given to another file meanwhile
         raise
+    except ValueError:
+        return None  # a type that nsctl does not know
     finally:
         os.close(fd)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
-from nsctl.kernel.procfs import ProcFs
+from nsctl.kernel.procfs import CLOCK_TICKS, ProcFs
 from nsctl.model.container import Container
+from nsctl.model.mount import Mount
 from nsctl.model.namespace import Namespace, NamespaceId, NamespaceType
-from nsctl.model.part import Gap, Part
+from nsctl.model.part import Gap, Part, PartState
 from nsctl.model.snapshot import Reader, Reference
 from nsctl.model.task import Task
+
+_CAP_SYS_PTRACE = 19
+_TICK = 1_000_000_000 // CLOCK_TICKS
 
 ContainerSource = Callable[[], Iterable[Container]]
 """What an engine is to discovery: something that lists containers."""
@@ -38,6 +42,7 @@ class Draft:
         self.namespaces: dict[tuple[NamespaceType, int], Namespace] = {}
         self.dev = 0
         self.containers: list[Container] = []
+        self.mounts: dict[int, tuple[Mount, ...]] = {}
         self.users: dict[int, str] = {}
         self.gaps: list[Gap] = []
 
@@ -46,9 +51,72 @@ class Draft:
         if (kind, ino) not in self.namespaces:
             self.namespaces[kind, ino] = Namespace(NamespaceId(kind, self.dev, ino))
 
-    def holds(self, capability: int) -> bool:
-        """Tell whether the reader has a capability, by its number, in its effective set."""
-        return bool(self.reader.caps >> capability & 1)
+    def start_of(self, shown: int) -> int:
+        """Turn a start time as this procfs shows it into one of the initial time namespace.
+
+        Args:
+            shown: clock ticks, as `nsctl.kernel.procfs.parse_stat` gives them.
+        """
+        return shown - self.boottime_offset // _TICK
+
+    def cure(self) -> tuple[str, str]:
+        """Why the kernel refuses to let a process be looked into, and the capability to mend it.
+
+        Returns:
+            A cause in words, and "CAP_SYS_PTRACE", or "" where the reader has that already.
+        """
+        if self.reader.caps >> _CAP_SYS_PTRACE & 1:
+            return "the kernel refuses although CAP_SYS_PTRACE is held", ""
+        return "they belong to other users or have more powers", "CAP_SYS_PTRACE"
+
+    def note_unopened(
+        self, part: Part, what: str, namespaces: Collection[tuple[NamespaceType, int]]
+    ) -> None:
+        """Note how many namespaces could not be asked, if any, though they are there.
+
+        Args:
+            part: which part lacks what they would have said.
+            what: it, in words.
+            namespaces: those.
+        """
+        if namespaces:
+            count = len(namespaces)
+            self.gaps.append(
+                Gap(
+                    part,
+                    self.proc.root,
+                    f"{what} of {count} namespace{'s' if count > 1 else ''}",
+                    PartState.PARTIAL,
+                    "the kernel refuses to open them",
+                    self.cure()[1],
+                )
+            )
+
+    def note_refused(self, part: Part, what: str, pids: list[int], state: PartState) -> None:
+        """Note of which processes something may not be read, if there are any.
+
+        Args:
+            part: which part lacks it.
+            what: it, in words: "namespaces".
+            pids: the processes.
+            state: how much of it is lacking.
+        """
+        if not pids:
+            return
+        count = "1 process" if len(pids) == 1 else f"{len(pids)} processes"
+        named = f" ({', '.join(map(str, pids))})" if len(pids) <= 3 else ""
+        cause, needs = self.cure()
+        self.gaps.append(
+            Gap(
+                part,
+                self.proc.root,
+                f"{what} of {count}{named}",
+                state,
+                cause,
+                needs,
+                tuple(pids),
+            )
+        )
 
 
 class Step(NamedTuple):

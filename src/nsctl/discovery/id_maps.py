@@ -17,28 +17,32 @@ _MAP_LIMIT = 65536
 def run(draft: Draft) -> None:
     """Read the maps of every user namespace."""
     members = Members(draft)
-    refused = 0
+    refused: set[tuple[NamespaceType, int]] = set()
+    empty = 0
     for (kind, ino), namespace in draft.namespaces.items():
         if kind is not NamespaceType.USER:
             continue
-        for pid in members.pids(kind, ino):
+        pids = members.pids(kind, ino)
+        empty += not pids
+        for pid in pids:
             try:
                 maps = _read(draft, pid, ino)
             except PermissionError:
-                refused += 1
-                break
+                refused.add((kind, ino))
+                continue
             if maps is not None:
+                refused.discard((kind, ino))
                 draft.namespaces[kind, ino] = namespace._replace(maps=maps)
                 break
-    if refused:
+    draft.note_unopened(Part.ID_MAPS, "id maps", refused)
+    if empty:
         draft.gaps.append(
             Gap(
                 Part.ID_MAPS,
                 draft.proc.root,
-                f"id maps of {refused} user namespace{'s' if refused > 1 else ''}",
+                f"id maps of {empty} namespace{'s' if empty > 1 else ''} without a process",
                 PartState.PARTIAL,
-                "the process may not be read",
-                "CAP_SYS_PTRACE",
+                "the kernel shows them through a process only",
             )
         )
 

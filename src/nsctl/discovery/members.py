@@ -8,17 +8,22 @@ from collections.abc import Iterator
 
 from nsctl.discovery.draft import Draft
 from nsctl.errors import refused, vanished
-from nsctl.kernel.nsfs import inode
 from nsctl.model.namespace import NS_LINKS, TYPES, NamespaceType
 
 _ATTEMPTS = 8
 
 
 class Members:
-    """For each namespace the links that lead to it: process id and name below /proc/PID/ns."""
+    """For each namespace the links that lead to it: process id and name below /proc/PID/ns.
+
+    Attributes:
+        refused: namespaces that could not be opened, though at least one way to them was there.
+    """
 
     def __init__(self, draft: Draft) -> None:
+        self.refused: set[tuple[NamespaceType, int]] = set()
         self._root = draft.proc.root
+        self._dev = draft.dev
         self._namespaces = draft.namespaces
         self._of: dict[tuple[NamespaceType, int], list[tuple[int, str]]] = {}
         columns = (*TYPES, NamespaceType.PID, NamespaceType.TIME)
@@ -31,10 +36,11 @@ class Members:
 
     @contextlib.contextmanager
     def open(self, kind: NamespaceType, ino: int) -> Iterator[int | None]:
-        """Open a namespace through whichever member still has it.
+        """Open a namespace through whichever member still has it, or whatever else holds it.
 
         Yields:
-            A descriptor of exactly this namespace, or None where no member was left.
+            A descriptor of exactly this namespace; None where nothing leads to it any more, or
+            the kernel refused all that does.
         """
         fd = self._open(kind, ino)
         try:
@@ -46,19 +52,23 @@ class Members:
     def _open(self, kind: NamespaceType, ino: int) -> int | None:
         # A path may have been mounted over: what is opened must not block, and is checked.
         known = self._namespaces[kind, ino]
-        paths = known.nsfs_paths
-        links = [f"{self._root}/{pid}/ns/{link}" for pid, link in self._of.get((kind, ino), ())]
-        links += [f"{self._root}/{h.pid}/fd/{h.fd}" for h in known.holders if h.kind == "fd"]
-        for path in (*links, *map(os.fsdecode, paths)):
+        ways = [f"{self._root}/{pid}/ns/{link}" for pid, link in self._of.get((kind, ino), ())]
+        ways += [f"{self._root}/{h.pid}/fd/{h.fd}" for h in known.holders if h.kind == "fd"]
+        ways += map(os.fsdecode, known.nsfs_paths)
+        for path in ways:
             try:
                 fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             except OSError as error:
-                if vanished(error) or refused(error):
-                    continue
-                raise
-            if inode(fd) == ino:
+                if refused(error):
+                    self.refused.add((kind, ino))
+                elif not vanished(error):
+                    raise
+                continue
+            status = os.fstat(fd)
+            if status.st_ino == ino and status.st_dev == self._dev:
+                self.refused.discard((kind, ino))
                 return fd
-            os.close(fd)  # the process moved on; this is another namespace
+            os.close(fd)  # the process moved on; this is another namespace, or another file
         return None
 
     def pids(self, kind: NamespaceType, ino: int) -> list[int]:

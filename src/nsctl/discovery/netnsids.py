@@ -19,13 +19,15 @@ def run(draft: Draft) -> None:
                     with members.open(kind, ino) as fd:
                         if fd is not None:
                             draft.namespaces[kind, ino] = namespace._replace(netnsid=ids.of(fd))
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        cause = error.strerror if isinstance(error, OSError) else None
         draft.gaps.append(
             Gap(
                 Part.NETNSIDS,
                 "rtnetlink",
                 "ids of network namespaces",
                 PartState.PARTIAL,
-                error.strerror or str(error),
+                cause or str(error),
             )
         )
+    draft.note_unopened(Part.NETNSIDS, "network ids", members.refused)

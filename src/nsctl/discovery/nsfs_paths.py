@@ -8,6 +8,7 @@ from __future__ import annotations
 from nsctl.discovery.draft import Draft
 from nsctl.kernel.mountinfo import nsfs_mounts
 from nsctl.model.namespace import TYPES, Holder, NamespaceType
+from nsctl.model.part import Gap, Part, PartState
 
 _MNT = TYPES.index(NamespaceType.MNT)
 _KINDS = {str(kind): kind for kind in NamespaceType}
@@ -15,9 +16,22 @@ _KINDS = {str(kind): kind for kind in NamespaceType}
 
 def run(draft: Draft) -> None:
     """Find bind mounts of namespaces."""
-    for name, ino, path in nsfs_mounts(draft.proc.read("self/mountinfo", limit=1 << 28)):
+    try:
+        raw = draft.proc.read("self/mountinfo", limit=1 << 28)
+    except FileNotFoundError:
+        draft.gaps.append(
+            Gap(
+                Part.NSFS_PATHS,
+                draft.proc.root,
+                "bind mounts of namespaces",
+                PartState.UNREADABLE,
+                "nsctl itself is not in this procfs",
+            )
+        )
+        return
+    for name, ino, path in nsfs_mounts(raw):
         kind = _KINDS.get(name)
-        if kind is None:
+        if kind is None:  # a type that nsctl does not know
             continue
         draft.add_namespace(kind, ino)
         namespace = draft.namespaces[kind, ino]

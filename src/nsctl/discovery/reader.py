@@ -6,6 +6,7 @@ import os
 
 from nsctl.discovery.draft import Draft
 from nsctl.kernel.procfs import (
+    ProcFs,
     parse_stat,
     parse_status,
     parse_timens_offsets,
@@ -26,13 +27,14 @@ def run(draft: Draft) -> None:
     except FileNotFoundError:
         # A procfs of a PID namespace that the caller has no number in: it is nobody there.
         draft.reader = Reader(0, os.geteuid(), 0, (UNREADABLE,) * len(NS_LINKS))
+        draft.dev = _device(ProcFs().root)
         return
     try:
         pid = parse_stat(read_file("stat", directory)).pid
         caps = parse_status(read_file("status", directory)).credentials.caps.effective
         ns = read_ns_links(directory)
         draft.reader = Reader(pid, os.geteuid(), caps, ns)
-        draft.dev = os.stat("ns/mnt", dir_fd=directory).st_dev
+        draft.dev = _device(draft.proc.root)
         if ns[_TIME] == ns[TIME_FOR_CHILDREN]:
             # Start times are shown in the reader's time namespace; rows keep the initial one's.
             draft.boottime_offset = _boottime_offset(directory)
@@ -48,6 +50,11 @@ def run(draft: Draft) -> None:
             )
     finally:
         os.close(directory)
+
+
+def _device(root: str) -> int:
+    """The device of nsfs, which all namespaces of a host are on."""
+    return os.stat(f"{root}/self/ns/mnt").st_dev
 
 
 def _boottime_offset(directory: int) -> int:

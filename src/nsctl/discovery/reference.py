@@ -8,22 +8,24 @@ then "host" means "where nsctl runs".
 from __future__ import annotations
 
 from nsctl.discovery.draft import Draft
-from nsctl.model.namespace import UNREADABLE
+from nsctl.model.namespace import ABSENT, TYPES, UNREADABLE, NamespaceType
 from nsctl.model.part import Gap, Part, PartState
 from nsctl.model.snapshot import Reference
+from nsctl.model.task import Task
 
 _KTHREADD = 2
+_MNT = TYPES.index(NamespaceType.MNT)
 
 
 def run(draft: Draft) -> None:
     """Choose the known host process."""
     by_pid = {task.pid: task for task in draft.tasks if task.pid <= _KTHREADD}
     init, kthreadd = by_pid.get(1), by_pid.get(_KTHREADD)
-    if init is not None and UNREADABLE not in init.ns:
+    if init is not None and _is_readable(init):
         draft.reference = Reference("pid1", init.pid, init.ns)
         return
     why = "process 1 may not be read" if init else "process 1 is not shown"
-    if kthreadd is not None and kthreadd.kernel and UNREADABLE not in kthreadd.ns:
+    if kthreadd is not None and kthreadd.kernel and _is_readable(kthreadd):
         draft.reference = Reference("kernel-thread", kthreadd.pid, kthreadd.ns)
         return
     draft.reference = Reference("caller", draft.reader.pid, draft.reader.ns)
@@ -34,6 +36,10 @@ def run(draft: Draft) -> None:
             "which namespaces are the host's",
             PartState.PARTIAL,
             f"{why}, so nsctl's own namespaces are taken for the host's",
-            "CAP_SYS_PTRACE",
+            draft.cure()[1],
         )
     )
+
+
+def _is_readable(task: Task) -> bool:
+    return UNREADABLE not in task.ns and task.ns[_MNT] != ABSENT

@@ -12,7 +12,8 @@ from nsctl.discovery.draft import Draft
 from nsctl.discovery.members import Members
 from nsctl.errors import refused
 from nsctl.kernel import nsfs
-from nsctl.model.namespace import Namespace, NamespaceId, NamespaceType
+from nsctl.model.namespace import NamespaceType
+from nsctl.model.part import Part
 
 _HIERARCHICAL = frozenset({NamespaceType.USER, NamespaceType.PID})
 
@@ -24,14 +25,14 @@ def run(draft: Draft) -> None:
         with members.open(kind, ino) as fd:
             if fd is not None:
                 _ask(draft, kind, ino, fd)
+    draft.note_unopened(Part.RELATIONS, "parents and owners", members.refused)
 
 
 def _ask(draft: Draft, kind: NamespaceType, ino: int, fd: int) -> None:
     """Fill one namespace and, where they are new, those above it."""
-    known = draft.namespaces.get((kind, ino)) or Namespace(NamespaceId(kind, draft.dev, ino))
     parent = _related(draft, fd, kind) if kind in _HIERARCHICAL else 0
     owner = _related(draft, fd, None)
-    draft.namespaces[kind, ino] = known._replace(
+    draft.namespaces[kind, ino] = draft.namespaces[kind, ino]._replace(
         ns_id=nsfs.get_id(fd),
         parent=parent,
         owner=owner,

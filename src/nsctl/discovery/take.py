@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from nsctl.discovery.draft import ContainerSource, Draft, Step
-from nsctl.errors import translate
+from nsctl.errors import NsctlError, translate
 from nsctl.kernel.procfs import ProcFs
 from nsctl.model.part import Part, PartState
 from nsctl.model.snapshot import Snapshot
@@ -24,6 +24,7 @@ STEPS: tuple[Step, ...] = (
     Step("id_maps", Part.ID_MAPS, (Part.NAMESPACES,)),
     Step("time_offsets", Part.TIME_OFFSETS, (Part.NAMESPACES,)),
     Step("netnsids", Part.NETNSIDS, (Part.NAMESPACES,)),
+    Step("mounts", Part.MOUNTS, (Part.TASKS,)),
     Step("containers", Part.CONTAINERS, (Part.TASKS,)),
     Step("users", None, (Part.TASKS,)),
 )
@@ -69,13 +70,14 @@ def take(
 
     Raises:
         KernelRefusal: the procfs cannot be read at all.
+        NsctlError: it holds text that no kernel writes.
     """
     proc = ProcFs(proc_root)
     draft = Draft(proc, needed(parts), dict(sources or {}))
     began = time.time()
+    step = None
     try:
-        boot_id = proc.read("sys/kernel/random/boot_id").decode("ascii", "replace").strip()
-        uptime = float(proc.read("uptime").split(b" ")[0])
+        boot_id, uptime = _boot(proc)
         for step in STEPS:
             if step.fills is None or step.fills in draft.parts:
                 run: Callable[[Draft], None] = importlib.import_module(
@@ -83,7 +85,12 @@ def take(
                 ).run
                 run(draft)
     except OSError as error:
-        raise translate(error, "read", error.filename or proc_root) from error
+        name = error.filename
+        whole = isinstance(name, str) and name.startswith("/")
+        raise translate(error, "read", name if whole else proc_root) from error
+    except ValueError as error:
+        what = f" ({step.module})" if step else ""
+        raise NsctlError("understand", f"{proc_root}{what}", str(error)) from error
     host = os.uname()
     return Snapshot(
         began=began,
@@ -99,9 +106,21 @@ def take(
         tasks=tuple(draft.tasks),
         namespaces=tuple(sorted(draft.namespaces.values(), key=lambda ns: ns.id.ino)),
         containers=tuple(draft.containers),
+        mounts=draft.mounts,
         users=draft.users,
         gaps=tuple(draft.gaps),
     )
+
+
+def _boot(proc: ProcFs) -> tuple[str, float]:
+    """Which boot this is, and for how many seconds it has run."""
+    try:
+        boot_id = proc.read("sys/kernel/random/boot_id").decode("ascii", "replace").strip()
+        return boot_id, float(proc.read("uptime").split(b" ")[0])
+    except FileNotFoundError:
+        os.lstat(f"{proc.root}/self")
+        # A procfs of processes only (subset=pid, proc(5)): the clock says what uptime would.
+        return "", time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _states(draft: Draft) -> dict[Part, PartState]:

@@ -11,7 +11,6 @@ import os
 
 from nsctl.discovery.draft import Draft
 from nsctl.kernel.procfs import (
-    CLOCK_TICKS,
     COMMAND_LIMIT,
     ProcStat,
     parse_stat,
@@ -23,38 +22,45 @@ from nsctl.model.namespace import ABSENT, TYPES, UNREADABLE, NamespaceType
 from nsctl.model.part import Gap, Part, PartState
 from nsctl.model.task import Credentials, Task
 
-CAP_SYS_PTRACE = 19
-
 _MNT = TYPES.index(NamespaceType.MNT)
 _KEPT_BY_ZOMBIES = frozenset({TYPES.index(NamespaceType.PID), TYPES.index(NamespaceType.USER)})
-_TICK = 1_000_000_000 // CLOCK_TICKS
 
 
 def run(draft: Draft) -> None:
     """Read every process."""
     reader = _TaskReader(draft)
-    unreadable: list[int] = []
     for pid in draft.proc.pids():
         task = reader.read(pid)
-        if task is None:
-            continue
-        draft.tasks.append(task)
-        if task.ns[_MNT] == UNREADABLE:
-            unreadable.append(pid)
-    if unreadable:
-        draft.gaps.append(_namespaces_gap(draft, unreadable))
-    _note_hidden(draft)
+        if task is not None:
+            draft.tasks.append(task)
+    unreadable = [task.pid for task in draft.tasks if task.ns[_MNT] == UNREADABLE]
+    draft.note_refused(Part.TASKS, "namespaces", unreadable, PartState.UNREADABLE)
+    draft.note_refused(Part.CGROUPS, "control groups", reader.no_cgroup, PartState.PARTIAL)
+    draft.note_refused(Part.COMMANDS, "command lines", reader.no_command, PartState.PARTIAL)
+    _note_hidden(draft, reader.hidden)
 
 
 class _TaskReader:
-    """Reads one process after another, as far as the draft's parts ask."""
+    """Reads one process after another, as far as the draft's parts ask.
+
+    Attributes:
+        hidden: processes that the kernel lists and says nothing of.
+        no_cgroup: those whose control groups it does not tell.
+        no_command: those whose command line it does not tell.
+    """
 
     def __init__(self, draft: Draft) -> None:
+        self.hidden: list[int] = []
+        self.no_cgroup: list[int] = []
+        self.no_command: list[int] = []
         self._proc = draft.proc
-        self._shift = draft.boottime_offset // _TICK
+        self._shift = draft.start_of(0)
         self._cgroups = Part.CGROUPS in draft.parts
         self._commands = Part.COMMANDS in draft.parts
         self._credentials = Part.CREDENTIALS in draft.parts
+        # Types that this kernel has: the reader, who lives, is in one of each.
+        own = draft.reader.ns[: len(TYPES)]
+        self._types = [column for column, ino in enumerate(own) if ino > 0] or [_MNT]
         # Ten thousand processes have a few hundred cgroups: one copy of each.
         self._seen: dict[bytes, bytes] = {}
 
@@ -62,11 +68,14 @@ class _TaskReader:
         """Read one process.
 
         Returns:
-            Its row, or None when it vanished.
+            Its row, or None when it vanished or is hidden.
         """
         try:
             directory = self._proc.open(pid)
         except (FileNotFoundError, ProcessLookupError):
+            return None
+        except PermissionError:
+            self.hidden.append(pid)
             return None
         try:
             return self._read(directory)
@@ -78,83 +87,112 @@ class _TaskReader:
     def _read(self, directory: int) -> Task:
         stat = parse_stat(read_file("stat", directory))
         ns = read_ns_links(directory)
-        if ns[_MNT] in {ABSENT, UNREADABLE}:
+        if UNREADABLE in ns or (ABSENT in ns and any(ns[i] == ABSENT for i in self._types)):
             # The process may have ended between the two reads, and then the kernel refuses
             # or answers for some types only: ask again what it is now.
             stat = parse_stat(read_file("stat", directory))
-            if stat.state in "ZX":
-                ns = tuple(ino if i in _KEPT_BY_ZOMBIES else ABSENT for i, ino in enumerate(ns))
+            ns = _of_ending(directory, stat, ns)
         owner = os.fstat(directory).st_uid
-        cgroup = self._cgroup(directory) if self._cgroups else None
-        command = None
-        if self._commands:
-            command = b"" if stat.kernel else self._command(directory)
+        cgroup = self._cgroup(directory, stat) if self._cgroups else None
+        command = self._command(directory, stat) if self._commands else None
         nspids: tuple[int, ...] = ()
         credentials: Credentials | None = None
         if self._credentials:
             status = parse_status(read_file("status", directory))
             nspids, credentials = status.nspids, status.credentials
-        return _row(stat, self._shift, owner, ns)._replace(
-            cgroup=cgroup, command=command, nspids=nspids, credentials=credentials
+        return Task(
+            pid=stat.pid,
+            ppid=stat.ppid,
+            start=stat.start + self._shift,
+            state=stat.state,
+            kernel=stat.kernel,
+            comm=stat.comm,
+            owner=owner,
+            threads=stat.threads,
+            ns=ns,
+            cgroup=cgroup,
+            command=command,
+            nspids=nspids,
+            credentials=credentials,
         )
 
-    def _cgroup(self, directory: int) -> bytes | None:
+    def _cgroup(self, directory: int, stat: ProcStat) -> bytes | None:
         try:
             raw = read_file("cgroup", directory)
         except PermissionError:
+            self.no_cgroup.append(stat.pid)
             return None
         return self._seen.setdefault(raw, raw)
 
-    @staticmethod
-    def _command(directory: int) -> bytes | None:
+    def _command(self, directory: int, stat: ProcStat) -> bytes | None:
+        if stat.kernel:
+            return b""
         try:
             return read_file("cmdline", directory, COMMAND_LIMIT)
         except PermissionError:
+            self.no_command.append(stat.pid)
             return None
 
 
-def _row(stat: ProcStat, shift: int, owner: int, ns: tuple[int, ...]) -> Task:
-    return Task(
-        pid=stat.pid,
-        ppid=stat.ppid,
-        start=stat.start - shift,
-        state=stat.state,
-        kernel=stat.kernel,
-        comm=stat.comm,
-        owner=owner,
-        threads=stat.threads,
-        ns=ns,
-    )
+def _of_ending(directory: int, stat: ProcStat, ns: tuple[int, ...]) -> tuple[int, ...]:
+    """Tell the namespaces of a process that may have ended while they were read.
+
+    Args:
+        directory: descriptor of /proc/PID.
+        stat: what it is now.
+        ns: what its links said, some of which are missing or unreadable.
+
+    Returns:
+        What its other threads are in, where only the first has ended. Where all have, or it is
+        about to, those two that a process keeps until somebody waits for it. Else ``ns``.
+    """
+    ended = stat.state in "ZX"
+    if ended and stat.threads > 1:
+        return _of_threads(directory, stat.pid) or ns
+    if ended or UNREADABLE not in ns:
+        return tuple(ino if i in _KEPT_BY_ZOMBIES else ABSENT for i, ino in enumerate(ns))
+    return ns
 
 
-def _namespaces_gap(draft: Draft, pids: list[int]) -> Gap:
-    count = "1 process" if len(pids) == 1 else f"{len(pids)} processes"
-    named = f" ({', '.join(map(str, pids))})" if len(pids) <= 3 else ""
-    if draft.holds(CAP_SYS_PTRACE):
-        cause, needs = "the kernel refuses although CAP_SYS_PTRACE is held", ""
-    else:
-        cause, needs = "they belong to other users or have more powers", "CAP_SYS_PTRACE"
-    return Gap(
-        Part.TASKS,
-        draft.proc.root,
-        f"namespaces of {count}{named}",
-        PartState.UNREADABLE,
-        cause,
-        needs,
-        tuple(pids),
-    )
+def _of_threads(directory: int, leader: int) -> tuple[int, ...]:
+    """The namespaces of the first thread that has some, () where none has."""
+    threads = os.open("task", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        for name in os.listdir(threads):
+            if name == str(leader):
+                continue
+            try:
+                thread = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=threads)
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            try:
+                ns = read_ns_links(thread)
+            except ProcessLookupError:
+                continue
+            finally:
+                os.close(thread)
+            if ns[_MNT] != ABSENT:
+                return ns
+        return ()
+    finally:
+        os.close(threads)
 
 
-def _note_hidden(draft: Draft) -> None:
+def _note_hidden(draft: Draft, pids: list[int]) -> None:
     """Say so when /proc hides other users' processes (hidepid, proc(5))."""
-    if draft.tasks and draft.tasks[0].pid != 1:
-        draft.gaps.append(
-            Gap(
-                Part.TASKS,
-                draft.proc.root,
-                "processes of other users",
-                PartState.PARTIAL,
-                "this procfs does not show process 1: it hides processes (hidepid)",
-                "CAP_SYS_PTRACE",
-            )
+    cause = "this procfs does not show process 1: it hides processes (hidepid)"
+    if pids:
+        cause = "this procfs shows their numbers and no more (hidepid)"
+    elif draft.tasks and draft.tasks[0].pid == 1:
+        return
+    draft.gaps.append(
+        Gap(
+            Part.TASKS,
+            draft.proc.root,
+            "processes of other users",
+            PartState.PARTIAL,
+            cause,
+            "CAP_SYS_PTRACE",
+            tuple(pids),
         )
+    )

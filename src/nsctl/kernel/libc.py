@@ -7,12 +7,14 @@ table per machine. Wrappers of single calls live in the module of their subject.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import sys
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
-# asm/unistd_64.h and asm-generic/unistd.h; arm64 and riscv64 share the latter.
+# asm/unistd_64.h and asm-generic/unistd.h; arm64, riscv64 and loongarch64 share the latter.
 _NUMBERS_X86_64 = {
     "prctl": 157,
     "capget": 125,
@@ -70,9 +72,12 @@ _NUMBERS_COMMON = {
     "open_tree_attr": 467,
     "listns": 470,
 }
-_NUMBERS = _NUMBERS_COMMON | (
-    _NUMBERS_X86_64 if os.uname().machine == "x86_64" else _NUMBERS_GENERIC
-)
+_NUMBERS = _NUMBERS_COMMON | {
+    "x86_64": _NUMBERS_X86_64,
+    "aarch64": _NUMBERS_GENERIC,
+    "riscv64": _NUMBERS_GENERIC,
+    "loongarch64": _NUMBERS_GENERIC,
+}.get(os.uname().machine if sys.maxsize > 1 << 32 else "", {})
 
 
 def syscall(name: str, *arguments: object) -> int:
@@ -87,8 +92,11 @@ def syscall(name: str, *arguments: object) -> int:
         What the call returned, never negative.
 
     Raises:
-        OSError: with the call's errno; ENOSYS where the kernel has no such call.
+        OSError: with the call's errno; ENOSYS where the kernel has no such call, or its number
+            on this machine is not known.
     """
+    if name in _NUMBERS_GENERIC and name not in _NUMBERS:
+        raise OSError(errno.ENOSYS, f"{os.strerror(errno.ENOSYS)}: {name}")
     converted = [
         ctypes.c_long(argument) if isinstance(argument, int) else argument for argument in arguments
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 _OCTAL = re.compile(rb"\\([0-7]{3})")
@@ -101,12 +102,12 @@ def nsfs_mounts(raw: bytes) -> list[tuple[str, int, bytes]]:
 
     Returns:
         Type as the kernel spells it, inode and mount point of each, in the kernel's order.
+
+    Raises:
+        ValueError: a line that is not whole.
     """
     found = []
-    for line in raw.split(b"\n"):
-        if b" - nsfs " not in line:
-            continue
-        mount = parse_line(line)
+    for mount in _of_nsfs(raw):
         kind, bracket, inode = mount.root.partition(b":[")
         if bracket and inode.endswith(b"]") and inode[:-1].isdigit():
             found.append((kind.decode("ascii", "replace"), int(inode[:-1]), mount.mount_point))
@@ -121,7 +122,17 @@ def nsfs_mount_ids(raw: bytes) -> frozenset[int]:
 
     Returns:
         Their mount ids.
+
+    Raises:
+        ValueError: a line that is not whole.
     """
+    return frozenset(mount.mount_id for mount in _of_nsfs(raw))
+
+
+def _of_nsfs(raw: bytes) -> Iterator[MountLine]:
     if b" - nsfs " not in raw:
-        return frozenset()
-    return frozenset(parse_line(line).mount_id for line in raw.split(b"\n") if b" - nsfs " in line)
+        return
+    for line in raw.split(b"\n"):
+        # Options at the end of another file system's line may hold the same words.
+        if b" - nsfs " in line and (mount := parse_line(line)).fs_type == b"nsfs":
+            yield mount

@@ -55,9 +55,13 @@ def get_nstype(fd: int) -> NamespaceType:
 
     Raises:
         OSError: ENOTTY for a descriptor of anything else.
-        KeyError: a type that nsctl does not know.
+        ValueError: a type that nsctl does not know.
     """
-    return _TYPE_OF_FLAG[ioctl(fd, NS_GET_NSTYPE)]
+    flag = ioctl(fd, NS_GET_NSTYPE)
+    kind = _TYPE_OF_FLAG.get(flag)
+    if kind is None:
+        raise ValueError(f"there is no type of namespace with the flag {flag:#x}")
+    return kind
 
 
 def get_owner_uid(fd: int) -> int:

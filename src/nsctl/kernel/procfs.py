@@ -26,10 +26,22 @@ COMMAND_LIMIT = 8192
 
 _READ_SIZE = 4096
 _MORE_SIZE = 65536
+# 64-bit nanoseconds in clock ticks, rounded up: where the counting of a start time wraps.
+_START_WRAP = -(-(1 << 64) * CLOCK_TICKS // 1_000_000_000)
 
 
 class ProcStat(NamedTuple):
-    """What proc_pid_stat(5) says, as far as it is used."""
+    """What proc_pid_stat(5) says, as far as it is used.
+
+    Attributes:
+        pid: process id.
+        comm: command name, raw bytes.
+        state: one letter.
+        ppid: parent's process id, 0 where it has none here.
+        kernel: a kernel thread.
+        threads: number of threads; 1 for a zombie, more for a zombie whose threads live on.
+        start: clock ticks since boot as the reader's time namespace shows them.
+    """
 
     pid: int
     comm: bytes
@@ -54,7 +66,8 @@ def parse_stat(raw: bytes) -> ProcStat:
         raw: the file's one line.
 
     Returns:
-        Its fields; ``start`` in clock ticks as the reader's time namespace shows it.
+        Its fields. A start before the reader's time namespace began to count is negative: the
+        kernel prints it as an unsigned number that has wrapped.
 
     Raises:
         ValueError: the line is not whole.
@@ -65,6 +78,9 @@ def parse_stat(raw: bytes) -> ProcStat:
     fields = raw[closing + 2 :].split(b" ")
     if len(fields) < 20:
         raise ValueError("stat line cut short")
+    if len(fields[0]) != 1:
+        raise ValueError("stat has no state")
+    start = int(fields[19])
     return ProcStat(
         pid=int(raw[:opening]),
         comm=raw[opening + 1 : closing],
@@ -72,7 +88,7 @@ def parse_stat(raw: bytes) -> ProcStat:
         ppid=int(fields[1]),
         kernel=bool(int(fields[6]) & PF_KTHREAD),
         threads=int(fields[17]),
-        start=int(fields[19]),
+        start=start - _START_WRAP if start > _START_WRAP // 2 else start,
     )
 
 
@@ -161,16 +177,18 @@ def parse_timens_offsets(raw: bytes) -> TimeOffsets:
         The two offsets in nanoseconds.
 
     Raises:
-        ValueError: a line of another form.
+        ValueError: a line of another form, or none: the file of a zombie is empty.
     """
-    offsets = {b"monotonic": 0, b"boottime": 0}
+    offsets: dict[bytes, int] = {}
     for line in raw.split(b"\n"):
         if not line:
             continue
         words = [word for word in line.split(b" ") if word]
-        if len(words) != 3 or words[0] not in offsets:
+        if len(words) != 3 or words[0] not in {b"monotonic", b"boottime"}:
             raise ValueError("a line of timens_offsets has not a clock and two numbers")
         offsets[words[0]] = int(words[1]) * 1_000_000_000 + int(words[2])
+    if len(offsets) != 2:
+        raise ValueError("timens_offsets has not two clocks")
     return TimeOffsets(offsets[b"monotonic"], offsets[b"boottime"])
 
 
@@ -274,9 +292,10 @@ def read_ns_links(dir_fd: int) -> tuple[int, ...]:
         dir_fd: descriptor of /proc/PID.
 
     Returns:
-        Inodes in the order of `NS_LINKS`; `ABSENT` where a link does not exist (a zombie, a
-        PID namespace before its first process, a kernel without the type), `UNREADABLE` for
-        all where the process may not be read: the kernel makes the same check for each.
+        Inodes in the order of `NS_LINKS`; `ABSENT` where a link does not exist (a process that
+        ends or has ended, a PID namespace before its first process, a kernel without the type),
+        `UNREADABLE` for all where the process may not be read: the kernel makes the same check
+        for each.
 
     Raises:
         OSError: anything but those; ESRCH when the process is gone.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from typing import Self
@@ -10,8 +11,10 @@ RTM_NEWNSID = 88
 RTM_GETNSID = 90
 NETNSA_NSID = 1
 NETNSA_FD = 3
+NLMSG_ERROR = 2
 NLM_F_REQUEST = 1
 
+_MAX_ERRNO = 4095
 _HEADER = struct.Struct("=IHHII")
 _FAMILY = struct.Struct("=B3x")
 _ATTRIBUTE = struct.Struct("=HHi")
@@ -42,7 +45,8 @@ class NetnsIds:
             The id, or -1 where none was ever assigned.
 
         Raises:
-            OSError: the kernel refused, or answered something else.
+            OSError: the kernel refused.
+            ValueError: the kernel answered something else.
         """
         body = _FAMILY.pack(socket.AF_UNSPEC) + _ATTRIBUTE.pack(_ATTRIBUTE.size, NETNSA_FD, fd)
         length = _HEADER.size + len(body)
@@ -51,24 +55,34 @@ class NetnsIds:
 
 
 def parse_nsid(answer: bytes) -> int:
-    """Parse the kernel's answer to RTM_GETNSID.
+    """Parse the kernel's answer to RTM_GETNSID (netlink(7)).
+
+    Args:
+        answer: one message.
+
+    Returns:
+        The id, or -1 where none was ever assigned.
 
     Raises:
         OSError: the answer is an error.
-        ValueError: the answer is not about a namespace id.
+        ValueError: the answer is cut short, or not about a namespace id.
     """
     if len(answer) < _HEADER.size + 4:
         raise ValueError("netlink answer cut short")
-    _, kind, _, _, _ = _HEADER.unpack_from(answer)
-    if kind == 2:  # NLMSG_ERROR: a negative errno follows
+    end, kind, _, _, _ = _HEADER.unpack_from(answer)
+    if end > len(answer):
+        raise ValueError("netlink answer cut short")
+    if kind == NLMSG_ERROR:
         (number,) = struct.unpack_from("=i", answer, _HEADER.size)
-        raise OSError(-number, "RTM_GETNSID")
+        if not -_MAX_ERRNO <= number < 0:
+            raise ValueError(f"netlink answered with error {number}")
+        raise OSError(-number, os.strerror(-number))
     if kind != RTM_NEWNSID:
         raise ValueError(f"netlink answered with message {kind}")
     offset = _HEADER.size + _FAMILY.size
-    while offset + _ATTRIBUTE.size <= len(answer):
+    while offset + _ATTRIBUTE.size <= end:
         length, attribute, value = _ATTRIBUTE.unpack_from(answer, offset)
-        if attribute == NETNSA_NSID:
+        if attribute == NETNSA_NSID and length == _ATTRIBUTE.size:
             return int(value)
         if length < 4:
             break

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from nsctl.errors import NsctlError, UsageError
-from nsctl.kernel import capabilities as caps
 from nsctl.kernel import syscall_numbers
+from nsctl.model import capabilities as caps
 
 KILL_PROCESS = 0x80000000
 KILL_THREAD = 0x00000000

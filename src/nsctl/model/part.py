@@ -20,6 +20,7 @@ class Part(StrEnum):
     NETNSIDS = "netnsids"
     NSFS_PATHS = "nsfs-paths"
     DESCRIPTORS = "descriptors"
+    MOUNTS = "mounts"
     CONTAINERS = "containers"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from nsctl.model.container import Container
+from nsctl.model.mount import Mount
 from nsctl.model.namespace import Namespace
 from nsctl.model.part import Gap, Part, PartState
 from nsctl.model.task import Task
@@ -46,7 +47,8 @@ class Snapshot(NamedTuple):
     Attributes:
         began: seconds since the epoch when reading began.
         ended: seconds since the epoch when it ended.
-        boot_id: which boot of which host (/proc/sys/kernel/random/boot_id).
+        boot_id: which boot of which host (/proc/sys/kernel/random/boot_id); "" where the procfs
+            that was read shows processes only.
         host_name: node name as the reader saw it, raw bytes.
         kernel: kernel release.
         uptime: seconds since boot when reading began, initial time namespace.
@@ -57,6 +59,7 @@ class Snapshot(NamedTuple):
         tasks: processes, by PID.
         namespaces: all that were found, by inode, also those without a process.
         containers: what the engines say.
+        mounts: table of each mount namespace that was read, by its inode.
         users: names of the user ids met, as the host that was read has them.
         gaps: what could not be read.
     """
@@ -74,5 +77,6 @@ class Snapshot(NamedTuple):
     tasks: tuple[Task, ...]
     namespaces: tuple[Namespace, ...]
     containers: tuple[Container, ...] = ()
+    mounts: dict[int, tuple[Mount, ...]] = {}  # noqa: RUF012  (a named tuple's default)
     users: dict[int, str] = {}  # noqa: RUF012  (a named tuple's default, never written to)
     gaps: tuple[Gap, ...] = ()

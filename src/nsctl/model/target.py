@@ -18,7 +18,7 @@ class Target(NamedTuple):
         pid: for kind "pid", the process id.
         ino: for kind "namespace" its inode; for "pid" the inode that one of the process's
             namespaces must have (``PID:INODE`` pins against reuse of the PID), else 0.
-        type: for kind "namespace", its type; None for a bare inode.
+        type: for kind "namespace", its type.
         engine: for kind "name", the engine that was named, else "".
         name: for kind "name", the name or id prefix.
     """

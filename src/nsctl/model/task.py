@@ -43,12 +43,13 @@ class Task(NamedTuple):
     Attributes:
         pid: process id as the /proc that was read numbers it.
         ppid: parent's process id there, 0 where it has none there.
-        start: clock ticks (1/100 s) since boot, in the initial time namespace.
+        start: clock ticks (1/100 s) since boot, in the initial time namespace; a tick off where
+            the reader's own time namespace is set off by a fraction of one.
         state: one letter, as in proc_pid_stat(5).
         kernel: a kernel thread.
         comm: command name as the kernel keeps it, raw bytes.
         owner: who owns /proc/PID: the effective uid, or root for a process that is not dumpable.
-        threads: number of threads, 0 for a zombie.
+        threads: number of threads; 1 for a zombie, more for one whose other threads live on.
         ns: inodes in the order of `nsctl.model.namespace.NS_LINKS`; `ABSENT` or `UNREADABLE`
             in place of one. The first eight together are the process's isolation.
         cgroup: all of /proc/PID/cgroup, raw; None where not read or not asked.

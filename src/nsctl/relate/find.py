@@ -9,7 +9,7 @@ from nsctl.model.container import Container
 from nsctl.model.snapshot import Snapshot
 from nsctl.model.target import Target
 from nsctl.model.task import Task
-from nsctl.relate.groups import Group, groups
+from nsctl.relate.groups import Group, groups, owner_of
 from nsctl.relate.members import Membership, memberships
 
 _NEAREST = 3
@@ -35,7 +35,7 @@ def find(snapshot: Snapshot, target: Target) -> Found:
     """Find what a TARGET leads to.
 
     Args:
-        snapshot: with tasks; for namespaces, with those too.
+        snapshot: with tasks; for namespaces, with those too; for containers, with those.
         target: of any kind but "path", which must have been resolved to a namespace.
 
     Returns:
@@ -62,9 +62,9 @@ def find(snapshot: Snapshot, target: Target) -> Found:
 def _namespace(snapshot: Snapshot, target: Target) -> Found:
     for row in memberships(snapshot):
         identity = row.namespace.id
-        if identity.ino == target.ino and target.type in {None, identity.type}:
+        if identity.ino == target.ino and identity.type is target.type:
             return Found(namespace=row)
-    raise UnknownTarget("find", f"namespace {target.text}", "no process seen here is in it")
+    raise UnknownTarget("find", f"namespace {target.text}", "nothing seen here leads to it")
 
 
 def _process(snapshot: Snapshot, target: Target) -> Found:
@@ -88,13 +88,10 @@ def _process(snapshot: Snapshot, target: Target) -> Found:
 def _name(snapshot: Snapshot, found: list[Group], target: Target) -> Found:
     container = _container(snapshot, target)
     if container is not None:
-        for group in found:
-            if container.pid in group.pids:
-                return Found(group, container=container)
-        for group in found:
-            if group.owner.kind == "container" and group.owner.id == container.id:
-                return Found(group, container=container)
-        return Found(container=container)
+        owner = owner_of(container)
+        own = [group for group in found if group.owner == owner]
+        first = [group for group in own if container.pid in group.pids]
+        return Found(next(iter(first or own), None), container=container)
     named = [
         group
         for group in found

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from nsctl.model.container import Container
-from nsctl.model.namespace import TYPES, UNREADABLE
+from nsctl.model.namespace import ABSENT, TYPES, UNREADABLE, NamespaceType
 from nsctl.model.owner import HOST, Owner
 from nsctl.model.snapshot import Snapshot
 from nsctl.model.task import Task
@@ -19,7 +19,9 @@ Isolation = tuple[int, ...]
 """Inodes of the eight namespaces, in the order of TYPES."""
 
 _WIDTH = len(TYPES)
-_ENDED = frozenset("ZX")
+_MNT = TYPES.index(NamespaceType.MNT)
+# A start that was read in a time namespace set off by a fraction of a tick is one off.
+_START_SLACK = 1
 
 
 class Group(NamedTuple):
@@ -30,7 +32,7 @@ class Group(NamedTuple):
         isolation: their eight namespaces; `UNREADABLE` in place of all for processes that the
             reader may not look into.
         pids: the processes, ascending; a zombie is in no group, it has no namespaces but two.
-        leader: the oldest whose parent is not in the group, 0 where no process is left.
+        leader: the oldest whose parent is not in the group.
     """
 
     owner: Owner
@@ -53,12 +55,13 @@ def groups(snapshot: Snapshot) -> list[Group]:
     host = snapshot.host.ns[:_WIDTH]
     members = _container_members(snapshot)
     for task in snapshot.tasks:
-        if task.state in _ENDED:
+        if task.ns[_MNT] == ABSENT:
             continue
         isolation = task.ns[:_WIDTH]
         owner = members.get(task.pid)
         if owner is None:
-            owner = HOST if isolation == host else _service(task, isolation)
+            ours = isolation == host and UNREADABLE not in host
+            owner = HOST if ours else _service(task, isolation)
         by_key.setdefault((owner, isolation), []).append(task)
     _adopt_alike(by_key)
     found = [_group(owner, isolation, tasks) for (owner, isolation), tasks in by_key.items()]
@@ -85,9 +88,7 @@ def _adopt_alike(by_key: dict[tuple[Owner | None, Isolation], list[Task]]) -> No
     for owner, isolation in list(by_key):
         claimants = containers.get(isolation, [])
         if owner is None and len(claimants) == 1:
-            alike = by_key[claimants[0], isolation]
-            alike.extend(by_key.pop((owner, isolation)))
-            alike.sort(key=lambda task: task.pid)
+            by_key[claimants[0], isolation].extend(by_key.pop((owner, isolation)))
 
 
 def _group(owner: Owner | None, isolation: Isolation, tasks: list[Task]) -> Group:
@@ -97,7 +98,7 @@ def _group(owner: Owner | None, isolation: Isolation, tasks: list[Task]) -> Grou
     if owner is None:
         name = leader.comm.decode("utf-8", "surrogateescape")
         owner = Owner("process", name, pid=leader.pid)
-    return Group(owner, isolation, tuple(task.pid for task in tasks), leader.pid)
+    return Group(owner, isolation, tuple(sorted(pids)), leader.pid)
 
 
 _KINDS = {"host": 0, "container": 1, "service": 2, "process": 3}
@@ -116,16 +117,21 @@ def _order(group: Group) -> tuple[bool, int, str, int]:
 def _container_members(snapshot: Snapshot) -> dict[int, Owner]:
     """Tell which processes are a container's.
 
-    A process is a container's when it is in a control group of its own that the engine gave the
-    container, or when it descends from the container's first process.
+    A process is a container's when it is in a control group that the engine gave the container,
+    or below one, or when it descends from the container's first process. That one is believed
+    to be the container's only if it began when the engine says, where the engine says it.
     """
     owners: dict[int, Owner] = {}
     if not snapshot.containers:
         return owners
+    starts = {task.pid: task.start for task in snapshot.tasks}
     by_cgroup: dict[bytes, Owner] = {}
     for container in snapshot.containers:
         owner = owner_of(container)
-        if container.pid:
+        start = starts.get(container.pid)
+        if start is not None and (
+            not container.start or abs(start - container.start) <= _START_SLACK
+        ):
             owners[container.pid] = owner
         for path in container.cgroups:
             by_cgroup[path.encode("utf-8", "surrogateescape")] = owner
@@ -155,10 +161,13 @@ def _claim(cgroup: bytes, by_cgroup: dict[bytes, Owner]) -> Owner | None:
 def _inherit(snapshot: Snapshot, owners: dict[int, Owner]) -> None:
     """Pass ownership on from each process to its children."""
     parents = {task.pid: task.ppid for task in snapshot.tasks}
+    # Rows are not read at one moment, and may come from a file: parents may run in a circle.
+    seen: set[int] = set()
     for pid in parents:
         chain = []
         current = pid
-        while current and current not in owners and current in parents:
+        while current in parents and current not in owners and current not in seen:
+            seen.add(current)
             chain.append(current)
             current = parents[current]
         owner = owners.get(current)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from nsctl.model.namespace import TYPES, UNREADABLE, NamespaceType
+from nsctl.model.namespace import ABSENT, TYPES, UNREADABLE, NamespaceType
+from nsctl.model.part import Part, PartState
 from nsctl.model.snapshot import Snapshot
 from nsctl.relate.groups import Group
 
+_MNT = TYPES.index(NamespaceType.MNT)
 _PID = TYPES.index(NamespaceType.PID)
 
 
@@ -37,20 +39,26 @@ def sees(snapshot: Snapshot, group: Group) -> Sight:
         group: one of its groups.
 
     Returns:
-        Counts and types.
+        Counts and types. Zombies are not counted: they can no longer be told apart.
     """
     if UNREADABLE in group.isolation:
         return Sight(None, None, ())
-    nested = _nested(snapshot, group.isolation[_PID])
     host = snapshot.host.ns[: len(TYPES)]
-    mine = set(group.pids)
-    visible = [task for task in snapshot.tasks if task.ns[_PID] in nested and task.pid not in mine]
-    of_host = sum(1 for task in visible if task.ns[: len(TYPES)] == host)
     parts = tuple(
         kind
         for kind, ino, ours in zip(TYPES, group.isolation, host, strict=True)
         if ino == ours and ino > 0
     )
+    if snapshot.parts.get(Part.RELATIONS, PartState.NOT_ASKED) is PartState.NOT_ASKED:
+        return Sight(None, None, parts)
+    nested = _nested(snapshot, group.isolation[_PID])
+    mine = set(group.pids)
+    visible = [
+        task
+        for task in snapshot.tasks
+        if task.ns[_PID] in nested and task.ns[_MNT] != ABSENT and task.pid not in mine
+    ]
+    of_host = sum(1 for task in visible if task.ns[: len(TYPES)] == host)
     return Sight(of_host, len(visible) - of_host, parts)
 
 

@@ -33,13 +33,18 @@ def service_of(cgroup: bytes) -> str:
     Returns:
         The innermost ``.service`` of systemd's own hierarchy (version 1's name=systemd, else
         version 2), its escapes undone; "" for sessions, slices and what systemd did not start.
+        What stands below a scope was put there by somebody else, such as a container's own
+        systemd, and names no service of this host.
     """
     by_controllers = dict(paths(cgroup))
     path = by_controllers.get(b"name=systemd", b"/")
     if path == b"/":
         path = by_controllers.get(b"", b"/")
-    for component in reversed(path.split(b"/")):
+    service = b""
+    for component in path.split(b"/"):
+        if component.endswith(b".scope"):
+            break
         if component.endswith(b".service"):
-            name = _ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), component)
-            return name.decode("utf-8", "surrogateescape")
-    return ""
+            service = component
+    name = _ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), service)
+    return name.decode("utf-8", "surrogateescape")

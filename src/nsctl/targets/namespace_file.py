@@ -39,5 +39,7 @@ def _ask(path: str) -> tuple[NamespaceType, int]:
         if error.errno in {errno.ENOTTY, errno.EINVAL}:
             raise TargetError("use", f"TARGET {path}", "it is not a namespace") from None
         raise translate(error, "ask", f"TARGET {path}") from error
+    except ValueError as error:
+        raise TargetError("use", f"TARGET {path}", str(error)) from None
     finally:
         os.close(fd)

@@ -39,7 +39,10 @@ def parse(text: str) -> Target:
     if text.isascii() and text.isdecimal():
         return Target("pid", text, pid=_pid(text, text))
     if match := _PINNED.fullmatch(text):
-        return Target("pid", text, pid=_pid(text, match[1]), ino=int(match[2]))
+        ino = int(match[2])
+        if not ino:
+            raise TargetError("use", f"TARGET {text}", "no namespace has the inode 0")
+        return Target("pid", text, pid=_pid(text, match[1]), ino=ino)
     if match := _NAMESPACE.fullmatch(text):
         try:
             kind = NamespaceType(match[1])
@@ -60,7 +63,7 @@ def parse(text: str) -> Target:
 
 
 def _pid(text: str, digits: str) -> int:
-    number = int(digits[:20])
+    number = int(digits) if len(digits) <= 20 else 0
     if not 0 < number < PID_LIMIT:
         raise TargetError("use", f"TARGET {text}", f"a PID lies between 1 and {PID_LIMIT - 1}")
     return number

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nsctl.errors import NsctlError, UsageError
-from nsctl.kernel import capabilities, cbpf, seccomp, seccomp_profile
+from nsctl.kernel import cbpf, seccomp, seccomp_profile
 from nsctl.kernel.seccomp_default import ALWAYS, BY_CAPABILITY, PROFILE
 from nsctl.kernel.seccomp_profile import AARCH64, ARM, I386, X32, X86_64, Abi, numbers
+from nsctl.model import capabilities
 
 pytestmark = pytest.mark.unit
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nsctl.errors import UsageError
-from nsctl.kernel import capabilities
+from nsctl.kernel.capabilities import _highest, last
+from nsctl.model import capabilities
 
 pytestmark = pytest.mark.unit
 
@@ -153,17 +154,17 @@ def test_arbitrary_words_give_a_mask_or_a_usage_error(word: str) -> None:
 def test_the_last_capability_is_read_from_the_proc_that_is_given(tmp_path: pathlib.Path) -> None:
     where = tmp_path / "sys" / "kernel"
     where.mkdir(parents=True)
-    assert capabilities.last(str(tmp_path)) == 40
+    assert last(str(tmp_path)) == 40
     (where / "cap_last_cap").write_bytes(b"37\n")
-    assert capabilities.last(str(tmp_path)) == 37
+    assert last(str(tmp_path)) == 37
     (where / "cap_last_cap").write_bytes(b"42\n")
-    assert capabilities.last(str(tmp_path)) == 42
+    assert last(str(tmp_path)) == 42
 
 
 @given(st.binary(max_size=32))
 def test_a_senseless_last_capability_is_not_believed(text: bytes) -> None:
-    assert 0 <= capabilities._highest(text) <= 63
+    assert 0 <= _highest(text) <= 63
 
 
 def test_the_running_kernel_names_its_last_capability() -> None:
-    assert capabilities.last() >= 37
+    assert last() >= 37
