@@ -37,6 +37,8 @@ from nsctl.kernel import executable, process
 
 _NATIVE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "native")
 _NAME = b"nsctl-init"
+_SHOWN = 256
+_SHOWN_WORDS = 16
 
 
 class LastStage(NamedTuple):
@@ -182,8 +184,10 @@ def exec_stage2(program: int, plan: Plan, report: int) -> NoReturn:
             os.set_inheritable(passed, True)  # noqa: FBT003  (positional only)
         if plan.capabilities is not None and os.geteuid() != 0:
             _keep_powers()
-        arguments = [_NAME, b"%d" % number, b"%d" % report]
-        os.execve(program, arguments, {})  # noqa: S606  (our own program)
+        # Its arguments are for whoever lists processes; long ones would only hide others.
+        words = [word[:_SHOWN] for word in plan.argv[:_SHOWN_WORDS]]
+        passed_on = {b"PLAN": b"%d" % number, b"REPORT": b"%d" % report}
+        os.execve(program, [_NAME, *words], passed_on)  # noqa: S606  (our own program)
     except OSError as error:
         raise translate(error, "execute", "the last stage") from error
 

@@ -1,10 +1,12 @@
 /*
  * stage2: the last stage before a container's command, and its PID 1.
  *
- *     stage2 PLAN REPORT
+ *     PLAN=number REPORT=number nsctl-init [word..]
  *
- * PLAN and REPORT are numbers of descriptors: the plan is read from the first (plan.h), and what
- * happened is written to the second, which the command does not inherit. Everything in the plan
+ * The numbers are those of descriptors: the plan is read from the first (plan.h), and what
+ * happened is written to the second, which the command does not inherit. They come by the
+ * environment, so that the arguments are free to say, in every list of processes, whose first
+ * process this is; they mean nothing here. Everything in the plan
  * is applied, in an order in which each step can still be taken and none gives anything away;
  * then the command is executed, by this process or by a child of it.
  *
@@ -398,6 +400,20 @@ static int decimal(const char *text)
 	return i ? value : -1;
 }
 
+/* The descriptor that the environment gives a name to. */
+static int given(const char *const *env, const char *name)
+{
+	int i;
+
+	for (; *env; env++) {
+		for (i = 0; name[i] && (*env)[i] == name[i]; i++)
+			;
+		if (!name[i])
+			return decimal(*env + i);
+	}
+	return -1;
+}
+
 /* What the caller ignored or handled is not the command's; all is blocked until it runs. */
 static void calm_signals(void)
 {
@@ -417,13 +433,11 @@ static void calm_signals(void)
 
 __attribute__((noreturn, used)) void stage2(const long *stack)
 {
-	const char *const *argv = (const char *const *)(stack + 1);
+	const char *const *env = (const char *const *)(stack + 1) + stack[0] + 1;
 	int from, is_init, self;
 
-	if (stack[0] != 3)
-		leave(REFUSED);
-	from = decimal(argv[1]);
-	report = decimal(argv[2]);
+	from = given(env, "PLAN=");
+	report = given(env, "REPORT=");
 	if (from < 3 || report < 3 || from == report)
 		leave(REFUSED);
 	stay_unreadable();

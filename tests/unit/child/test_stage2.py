@@ -86,8 +86,8 @@ def execute(text: bytes, *command: str) -> Ended:
             (os.POSIX_SPAWN_DUP2, description, PLAN_FD),
             (os.POSIX_SPAWN_DUP2, theirs, REPORT_FD),
         ]
-        arguments = [*command, str(PLAN_FD), str(REPORT_FD)]
-        pid = os.posix_spawn(command[0], arguments, {}, file_actions=actions)
+        numbers = {"PLAN": str(PLAN_FD), "REPORT": str(REPORT_FD)}
+        pid = os.posix_spawn(command[0], list(command), numbers, file_actions=actions)
         os.close(null)
         os.close(theirs)
         records = b""
