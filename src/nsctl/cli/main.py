@@ -12,7 +12,15 @@ from typing import TextIO
 
 from nsctl import __version__
 from nsctl.cli.commands import COMMANDS
-from nsctl.errors import EXIT_FAILED, EXIT_OK, NsctlError, UsageError, translate
+from nsctl.errors import (
+    EXIT_FAILED,
+    EXIT_NOT_EXECUTABLE,
+    EXIT_NOT_FOUND,
+    EXIT_OK,
+    NsctlError,
+    UsageError,
+    translate,
+)
 
 _SIGINT_STATUS = 130
 _SIGPIPE_STATUS = 141
@@ -143,7 +151,9 @@ def main(words: list[str]) -> int:
             _say(NsctlError("finish", "", f"nsctl has a fault ({kind}: {error})", _REPORT))
         if debug:
             _print_traceback(error)
-        return status if refused is None else refused
+        if refused is None or status in {EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND}:
+            return status
+        return refused
 
 
 def _debug(words: list[str]) -> tuple[bool, list[str]]:

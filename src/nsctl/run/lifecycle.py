@@ -1,0 +1,361 @@
+"""What is done with containers: create, start, run, stop, remove, list, and describe beforehand."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Sequence
+
+from nsctl.engines import own
+from nsctl.errors import NsctlError, UnknownTarget, UsageError
+from nsctl.model.container import Container
+from nsctl.model.namespace import NamespaceType
+from nsctl.mounting.step import describe_all
+from nsctl.run import garbage, ids, plan
+from nsctl.run.garbage import collect
+from nsctl.run.layout import layout_of, others_of
+from nsctl.run.relay import Streams
+from nsctl.run.spec import Spec, checked, from_json, to_json
+from nsctl.run.start import FINAL_STEPS, OnStep, Request, Running
+from nsctl.run.start import start as start_builder
+from nsctl.run.store import (
+    Handle,
+    Store,
+    add,
+    container_place,
+    container_storage,
+    default_store,
+    find,
+    hold,
+    locked,
+    new_id,
+    opened,
+)
+
+GRACE = 10.0
+"""Seconds between SIGTERM and SIGKILL."""
+
+_RECORD = "record the container"
+
+
+def _nothing(_step: str) -> None:
+    """Where nobody wants to be told of steps."""
+
+
+def create(spec: Spec, store: Store | None = None, *, on_step: OnStep = _nothing) -> Container:
+    """Make a container without starting it.
+
+    Args:
+        spec: what is asked for.
+        store: where it is kept; the caller's own by default.
+        on_step: told each step before it is done.
+
+    Returns:
+        Its row.
+
+    Raises:
+        UsageError: it asks for something that cannot be.
+        NsctlError: it cannot be made.
+    """
+    store = store or default_store()
+    collect(store)
+    with opened(store, create=True) as containers:
+        on_step(_RECORD)
+        with _record(spec, store, containers) as handle:
+            handle.update(status="created")
+            return own.to_container(handle.state, running=False)
+
+
+def run(
+    spec: Spec,
+    store: Store | None = None,
+    *,
+    streams: Sequence[int] = (0, 1, 2),
+    on_step: OnStep = _nothing,
+) -> int | Container:
+    """Make a container and run it.
+
+    Args:
+        spec: what is asked for.
+        store: where it is kept; the caller's own by default.
+        streams: the caller's standard streams, for a container in the foreground.
+        on_step: told each step before it is done.
+
+    Returns:
+        The exit status of one in the foreground; the row of a detached one, which runs.
+
+    Raises:
+        UsageError: it asks for something that cannot be.
+        nsctl.child.report.Failure: its command cannot be executed; ``exit_status`` says how.
+        NsctlError: it cannot be made. Nothing of it is left.
+    """
+    store = store or default_store()
+    collect(store)
+    with opened(store, create=True) as containers:
+        on_step(_RECORD)
+        with _record(spec, store, containers) as handle:
+            try:
+                return _run(handle, containers, store, () if spec.detach else streams, on_step)
+            except BaseException:
+                # A container that never ran is nothing to keep.
+                if handle.state.status != "running":
+                    garbage.clear(handle, containers, store)
+                raise
+
+
+def start(
+    target: str,
+    store: Store | None = None,
+    *,
+    streams: Sequence[int] = (0, 1, 2),
+    on_step: OnStep = _nothing,
+) -> int | Container:
+    """Run a container that was created, or has ended, with the changes it made before.
+
+    Args:
+        target: its name, id, or the beginning of its id.
+        store: where it is kept; the caller's own by default.
+        streams: the caller's standard streams, for a container in the foreground.
+        on_step: told each step before it is done.
+
+    Returns:
+        As `run` does.
+
+    Raises:
+        UsageError: it runs.
+        NsctlError: there is none, or it cannot be started.
+    """
+    store = store or default_store()
+    collect(store)
+    with opened(store) as containers:
+        state = find(containers, target)
+        handle = hold(containers, state.id, 0)
+        if handle is None:
+            raise UsageError(f"{state.name} is being worked on by another nsctl")
+        with handle:
+            if handle.state.status == "running":
+                raise UsageError(f"{state.name} runs already")
+            detached = bool(handle.state.spec.get("detach"))
+            before = handle.state
+            try:
+                return _run(handle, containers, store, () if detached else streams, on_step)
+            except BaseException:
+                if handle.state.status != "running":
+                    garbage.end(handle)
+                    handle.update(status=before.status, pid=0, start=0)
+                raise
+
+
+def _run(
+    handle: Handle,
+    containers: int,
+    store: Store,
+    fds: Sequence[int],
+    on_step: OnStep,
+) -> int | Container:
+    spec = from_json(handle.state.spec)
+    streams = Streams(fds)
+    try:
+        running = _started(handle, containers, spec, streams, on_step)
+    except BaseException:
+        streams.close()
+        raise
+    if spec.detach:
+        running.close()
+        return own.to_container(handle.state, running=True, boot_id=handle.state.boot_id)
+    try:
+        try:
+            status = running.wait()
+        finally:
+            running.abandon()
+    finally:
+        if spec.remove:
+            garbage.clear(handle, containers, store)
+        else:
+            garbage.end(handle)
+            handle.update(status="stopped", pid=0, start=0)
+    if not spec.remove:
+        handle.update(exit_status=status)
+    return status
+
+
+def _started(
+    handle: Handle, containers: int, spec: Spec, streams: Streams, on_step: OnStep
+) -> Running:
+    with others_of(spec, containers) as others:
+        layout = layout_of(spec, handle.state, containers, others, streams.kinds)
+        if handle.state.status != "creating":
+            handle.update(status="starting")
+        handle.update(boot_id=garbage.boot_id(), cgroup_dirs=layout.cgroup_dirs, exit_status=-1)
+        request = Request(spec, layout, plan.plan(spec, layout), others)
+        return start_builder(handle, request, streams, on_step)
+
+
+def describe(
+    spec: Spec, store: Store | None = None, *, streams: Sequence[int] = (0, 1, 2)
+) -> list[str]:
+    """Say what `run` would do, without doing it.
+
+    Args:
+        spec: what is asked for.
+        store: where the container would be kept; the caller's own by default.
+        streams: the caller's standard streams, for a container in the foreground.
+
+    Returns:
+        One text a step, in the order of `run`; a command that does much the same stands on a
+        line of its own below it, where there is one.
+
+    Raises:
+        UsageError: it asks for something that cannot be.
+        NsctlError: another container that it names does not run.
+    """
+    store = store or default_store()
+    wanted = checked(spec, os.geteuid())
+    state = _new_state(wanted, store)
+    if _has_range(wanted, store):
+        state = state._replace(ids=ids.peek(store.pool), id_count=store.pool.size)
+    given = Streams(() if spec.detach else streams)
+    given.close()
+    with opened(store) as containers, others_of(wanted, containers) as others:
+        layout = layout_of(wanted, state, containers, others, given.kinds)
+    steps = plan.plan(wanted, layout)
+    texts = [_RECORD, *describe_all(steps.prepare), *describe_all(steps.build)]
+    return [*texts, *FINAL_STEPS]
+
+
+def _new_state(spec: Spec, store: Store) -> own.State:
+    container_id = new_id()
+    name = spec.name or f"c-{os.urandom(4).hex()}"
+    group = f"/nsctl/{name}-{container_id[:12]}" if ids.can_allot(store.pool) else ""
+    return own.State(
+        id=container_id,
+        name=name,
+        status="creating",
+        created=time.time(),
+        boot_id=garbage.boot_id(),
+        spec=to_json(spec),
+        storage=container_storage(store, container_id),
+        cgroup=group,
+    )
+
+
+def _has_range(spec: Spec, store: Store) -> bool:
+    return spec.is_private(NamespaceType.USER) and ids.can_allot(store.pool)
+
+
+def _record(spec: Spec, store: Store, containers: int) -> Handle:
+    """Record a new container, with a range of ids where it gets one."""
+    wanted = checked(spec, os.geteuid())
+    for name in set(wanted.others.values()):
+        find(containers, name)
+    state = _new_state(wanted, store)
+    made: list[Handle] = []
+    with locked(containers):
+        if not _has_range(wanted, store):
+            return add(containers, state)
+
+        def record(first: int) -> None:
+            known = state._replace(ids=first, id_count=store.pool.size)
+            made.append(add(containers, known))
+
+        try:
+            ids.reserve(store.pool, container_place(store, state.id), record)
+        except BaseException:
+            for handle in made:
+                with handle:
+                    garbage.clear(handle, containers, store)
+            raise
+    return made[0]
+
+
+def stop(target: str, store: Store | None = None, *, grace: float = GRACE) -> None:
+    """End a container: SIGTERM to its first process, which passes it on, then SIGKILL.
+
+    Args:
+        target: its name, id, or the beginning of its id.
+        store: where it is kept; the caller's own by default.
+        grace: seconds between the two.
+
+    Raises:
+        UnknownTarget: there is none.
+        NsctlError: it cannot be ended. That it has ended already is no error.
+    """
+    store = store or default_store()
+    collect(store)
+    with opened(store) as containers:
+        state = find(containers, target)
+        pidfd = garbage.open_process(state)
+        if pidfd >= 0:
+            try:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+                if not garbage.await_end(pidfd, grace):
+                    garbage.kill(pidfd)
+            finally:
+                os.close(pidfd)
+        with contextlib.suppress(UnknownTarget):  # its starter, or --rm, has removed it
+            _settle(state, containers, store)
+
+
+def _settle(state: own.State, containers: int, store: Store) -> None:
+    handle = hold(containers, state.id)
+    if handle is None:
+        raise NsctlError("stop", state.name, "another nsctl is working on it")
+    with handle:
+        garbage.settle(handle, containers, store)
+
+
+def remove(target: str, store: Store | None = None, *, force: bool = False) -> None:
+    """Remove a container and the changes it made.
+
+    Args:
+        target: its name, id, or the beginning of its id.
+        store: where it is kept; the caller's own by default.
+        force: end it first, without grace, where it runs.
+
+    Raises:
+        UnknownTarget: there is none.
+        UsageError: it runs, and is not to be ended.
+        NsctlError: it cannot be removed.
+    """
+    store = store or default_store()
+    collect(store)
+    with opened(store) as containers:
+        state = find(containers, target)
+        pidfd = garbage.open_process(state)
+        if pidfd >= 0:
+            try:
+                if not force:
+                    raise UsageError(
+                        f"{state.name} runs", f"stop it first: nsctl stop {state.name}"
+                    )
+                garbage.kill(pidfd)
+            finally:
+                os.close(pidfd)
+        try:
+            handle = hold(containers, state.id)
+        except UnknownTarget:
+            return  # its starter has removed it
+        if handle is None:
+            raise NsctlError("remove", state.name, "another nsctl is working on it")
+        with handle:
+            garbage.clear(handle, containers, store)
+
+
+def list_containers(store: Store | None = None) -> list[Container]:
+    """List the containers of a store, by name, in whatever state they are.
+
+    Args:
+        store: which; the caller's own by default.
+
+    Returns:
+        Their rows.
+
+    Raises:
+        NsctlError: a state is damaged, or what a killed command left cannot be removed.
+    """
+    store = store or default_store()
+    collect(store)
+    return own.containers((store.state,))

@@ -1,0 +1,201 @@
+"""Standard streams between the caller and a container.
+
+Pipes and sockets are handed in. A file, a directory or a terminal of the host is not: through its
+descriptor a container reaches what lies around it. Files are relayed through pipes; where input
+and output are a terminal, the container gets one of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import stat
+import termios
+import tty
+from collections.abc import Sequence
+
+from nsctl.errors import UsageError, translate
+from nsctl.kernel import pty
+from nsctl.run.context import NULL, PASS, TERMINAL
+
+_CHUNK = 65536
+_NULL_DEVICE = os.makedev(1, 3)
+_EVERYTHING = select.POLLIN | select.POLLOUT
+_GONE = frozenset({errno.EIO, errno.EPIPE, errno.ECONNRESET})
+
+
+class Pump:
+    """Carries bytes from one descriptor to another.
+
+    Args:
+        source: read when it has something.
+        sink: written when it takes something.
+        owned: the one of the two that is ours to close at the end, -1 for none.
+        outward: from the container to the caller.
+    """
+
+    def __init__(self, source: int, sink: int, owned: int, *, outward: bool) -> None:
+        self.source = source
+        self.sink = sink
+        self.outward = outward
+        self.done = False
+        self._owned = owned
+        self._buffer = b""
+
+    @property
+    def waits_for(self) -> tuple[int, int]:
+        """The descriptor and poll(2) event that it waits for."""
+        if self._buffer:
+            return self.sink, select.POLLOUT
+        return self.source, select.POLLIN
+
+    def turn(self) -> None:
+        """Carry what can be carried now."""
+        try:
+            if self._buffer:
+                self._buffer = self._buffer[os.write(self.sink, self._buffer[: select.PIPE_BUF]) :]
+                return
+            self._buffer = os.read(self.source, _CHUNK)
+            if not self._buffer:
+                self.close()
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise translate(error, "relay", "a standard stream") from error
+            self.close()
+
+    def close(self) -> None:
+        """End it; the other side sees the end of its file."""
+        if not self.done:
+            self.done = True
+            if self._owned >= 0:
+                os.close(self._owned)
+
+
+class Streams:
+    """The three standard streams of a container in the foreground.
+
+    Args:
+        fds: the caller's input, output and errors; () for null devices.
+
+    Attributes:
+        kinds: for each stream "pass", "null" or "terminal".
+        inside: descriptors that the builder gets as 0, 1 and 2.
+        pumps: what has to be carried while the container runs.
+        terminal: the caller's terminal, -1 where none is used.
+
+    Raises:
+        UsageError: one of them is a directory.
+    """
+
+    def __init__(self, fds: Sequence[int]) -> None:
+        self.kinds: list[str] = []
+        self.inside: list[int] = []
+        self.pumps: list[Pump] = []
+        self.terminal = -1
+        self._master = -1
+        self._given: list[int] = []
+        self._saved: list[int | list[bytes | int]] | None = None
+        if not fds:
+            self.kinds, self.inside = [NULL] * 3, [-1] * 3
+            return
+        interactive = os.isatty(fds[0]) and os.isatty(fds[1])
+        for number, fd in enumerate(fds):
+            self._add(number, fd, interactive=interactive)
+
+    def _add(self, number: int, fd: int, *, interactive: bool) -> None:
+        status = os.fstat(fd)
+        if stat.S_ISDIR(status.st_mode):
+            self.close()
+            raise UsageError("a directory cannot be a container's standard stream")
+        if stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode):
+            self.kinds.append(PASS)
+            self.inside.append(fd)
+        elif stat.S_ISCHR(status.st_mode) and status.st_rdev == _NULL_DEVICE:
+            self.kinds.append(NULL)
+            self.inside.append(-1)
+        elif interactive and os.isatty(fd):
+            self.kinds.append(TERMINAL)
+            self.inside.append(-1)
+            self.terminal = fd if self.terminal < 0 else self.terminal
+        else:
+            reading, writing = os.pipe()
+            self.kinds.append(PASS)
+            if number == 0:
+                self.inside.append(reading)
+                self._given.append(reading)
+                # A container that does not read must not stop us.
+                os.set_blocking(writing, False)
+                self.pumps.append(Pump(fd, writing, writing, outward=False))
+            else:
+                self.inside.append(writing)
+                self._given.append(writing)
+                self.pumps.append(Pump(reading, fd, reading, outward=True))
+
+    def given(self) -> None:
+        """Close what only the builder needs, once it has it."""
+        while self._given:
+            os.close(self._given.pop())
+
+    def attach(self, master: int) -> None:
+        """Connect the caller's terminal with the container's.
+
+        Args:
+            master: the master of the container's terminal, which is closed at the end.
+        """
+        self._master = master
+        self._saved = termios.tcgetattr(self.terminal)
+        tty.setraw(self.terminal, termios.TCSANOW)
+        self.resize()
+        self.pumps.append(Pump(self.terminal, master, -1, outward=False))
+        self.pumps.append(Pump(master, self.terminal, -1, outward=True))
+
+    def resize(self) -> None:
+        """Give the container's terminal the size of the caller's."""
+        if self._master >= 0:
+            with contextlib.suppress(OSError):  # the caller's may have been hung up
+                pty.copy_window_size(self.terminal, self._master)
+
+    def register(self, poll: select.poll) -> None:
+        """Say what is waited for; two pumps may wait for the same descriptor."""
+        wanted: dict[int, int] = {}
+        for pump in self.pumps:
+            if not pump.done:
+                fd, event = pump.waits_for
+                wanted[fd] = wanted.get(fd, 0) | event
+        for fd, events in wanted.items():
+            poll.register(fd, events)
+
+    def turn(self, fd: int, events: int) -> None:
+        """Carry what a descriptor is ready for; an error shows in the attempt."""
+        ready = events | (_EVERYTHING if events & (select.POLLERR | select.POLLHUP) else 0)
+        for pump in self.pumps:
+            if not pump.done and pump.waits_for[0] == fd and pump.waits_for[1] & ready:
+                pump.turn()
+
+    def drain(self) -> None:
+        """Carry the output that is still there, without waiting for more."""
+        while any(self._turn(pump) for pump in self.pumps if pump.outward and not pump.done):
+            pass
+
+    def _turn(self, pump: Pump) -> bool:
+        poll = select.poll()
+        poll.register(*pump.waits_for)
+        if not poll.poll(0):
+            return False
+        pump.turn()
+        return True
+
+    def close(self) -> None:
+        """Give the caller's terminal back and close everything."""
+        if self._saved is not None:
+            with contextlib.suppress(termios.error):  # it may have been hung up
+                termios.tcsetattr(self.terminal, termios.TCSANOW, self._saved)
+            self._saved = None
+        for pump in self.pumps:
+            pump.close()
+        self.given()
+        if self._master >= 0:
+            os.close(self._master)
+            self._master = -1

@@ -1,0 +1,199 @@
+"""`nsctl run`, `containers`, `stop`, `rm` and `tour` as their user types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nsctl.report.schema import load_schema
+from support.containers import make_root
+from support.tiers import unmet_need
+from support.users import Nsctl, clean_environment
+
+pytestmark = pytest.mark.cli
+
+_PREFIX = f"t{os.getpid()}"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A busybox root, where containers can be made at all."""
+    reason = unmet_need("privileged" if os.geteuid() == 0 else "userns")
+    if reason:
+        pytest.skip(reason)
+    base = tmp_path_factory.mktemp("root")
+    for part in (base, *base.parents[:2]):
+        part.chmod(0o755)
+    return make_root(str(base / "root"))
+
+
+@pytest.fixture
+def named(nsctl: Nsctl) -> Iterator[list[str]]:
+    """Names of containers that are removed when the test ends."""
+    names: list[str] = []
+    try:
+        yield names
+    finally:
+        for name in reversed(names):
+            nsctl("rm", "-f", name)
+
+
+def listed(nsctl: Nsctl, *words: str) -> dict[str, dict[str, Any]]:
+    """Our containers by name, from valid JSON."""
+    jsonschema: Any = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
+    document = json.loads(nsctl("containers", "-J", *words, check=0).stdout)
+    jsonschema.validate(document, load_schema("containers"))
+    return {row["name"]: row for row in document["containers"]}
+
+
+def test_a_container_in_the_foreground_gives_its_output_and_status(nsctl: Nsctl, root: str) -> None:
+    done = nsctl("run", "--rm", root, "sh", "-c", "id -u; hostname; exit 7", check=7)
+    uid, name = done.stdout.split("\n")[:2]
+    assert uid == "0"
+    assert name.startswith("c-")
+    assert name not in listed(nsctl)
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (("no-such-command",), 127),
+        (("/etc/passwd",), 126),
+        (("sh", "-c", "kill -TERM $$"), 128 + signal.SIGTERM),
+    ],
+)
+def test_the_exit_status_says_how_the_command_ended(
+    nsctl: Nsctl, root: str, words: tuple[str, ...], status: int
+) -> None:
+    nsctl("run", "--rm", root, *words, check=status)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("/no/such/root",),
+        ("/",),
+        ("--boottime", "tomorrow", "/tmp"),
+        ("--pid", "elsewhere", "/tmp"),
+        ("--network", "container:nobody-has-this-name", "/tmp"),
+        ("--name", "a/b", "/tmp"),
+        ("--cap-add", "SYS_NOTHING", "/tmp"),
+        ("--no-such-option",),
+    ],
+)
+def test_what_cannot_be_run_is_refused_with_a_sentence_and_125(
+    nsctl: Nsctl, words: tuple[str, ...]
+) -> None:
+    done = nsctl("run", *words, check=125)
+    assert done.stdout == ""
+    assert done.stderr.startswith("nsctl: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_dry_run_prints_steps_and_does_nothing(nsctl: Nsctl, root: str) -> None:
+    before = listed(nsctl)
+    steps = nsctl("run", "--dry-run", "--name", f"{_PREFIX}-dry", root, check=0).stdout
+    assert "mount a new proc on /proc" in steps
+    assert "unshare" in steps
+    assert listed(nsctl) == before
+
+
+def test_the_four_modes_are_seen_as_what_they_are(
+    nsctl: Nsctl, root: str, named: list[str]
+) -> None:
+    alone, nosy, web, late = (f"{_PREFIX}-{name}" for name in ("alone", "nosy", "web", "late"))
+    for name, *options in (
+        (alone,),
+        (nosy, "--pid", "host", "--uts", "host"),
+        (web,),
+        (late, "--network", f"container:{web}", "--boottime", "2d"),
+    ):
+        named.append(name)
+        assert nsctl("run", "-d", "--name", name, *options, root, "sleep", "600", check=0).stdout
+    rows = listed(nsctl, "--own")
+    told = {
+        name: {kind: ns["is"] for kind, ns in rows[name]["namespaces"].items()} for name in rows
+    }
+    assert set(told[alone].values()) == {"own"}
+    assert {kind for kind, said in told[nosy].items() if said == "host"} == {"pid", "uts"}
+    assert told[late]["net"] == "shared"
+    assert rows[late]["namespaces"]["net"]["with"] == [web]
+    assert rows[late]["declared"]["net"] == f"container:{web}"
+    card = nsctl("show", late, check=0).stdout
+    assert "boot time +2d" in card
+    assert f"shared with {web} (nsctl)" in card
+    assert "no files of the host" in card
+    assert "sleep 600" in nsctl("matrix", check=0).stdout
+
+    assert nsctl("stop", "-t", "0", alone, check=0).stdout == f"{alone}\n"
+    assert listed(nsctl)[alone]["state"] == "stopped"
+    refused = nsctl("rm", nosy)
+    assert refused.returncode != 0
+    assert nosy in listed(nsctl)
+    nsctl("rm", alone, check=0)
+    assert alone not in listed(nsctl)
+
+
+def test_a_name_that_nobody_has_does_not_stop_the_others(
+    nsctl: Nsctl, root: str, named: list[str]
+) -> None:
+    name = f"{_PREFIX}-one"
+    named.append(name)
+    nsctl("run", "-d", "--name", name, root, "sleep", "600", check=0)
+    done = nsctl("rm", "-f", f"{_PREFIX}-none", name)
+    assert done.returncode == 2
+    assert name in done.stdout
+    assert name not in listed(nsctl)
+
+
+def test_the_tour_shows_each_command_before_its_output_and_leaves_nothing(
+    nsctl: Nsctl, root: str
+) -> None:
+    assert root
+    before = set(listed(nsctl))
+    lines = nsctl("tour", check=0).stdout.split("\n")
+    commands = [line for line in lines if line.startswith("$ nsctl")]
+    assert len(commands) >= 10
+    overview = lines.index("$ nsctl")
+    assert any(line.startswith("tour-late") for line in lines[overview:])
+    assert not any(line.startswith("tour-late") for line in lines[:overview])
+    held = [line for line in lines if re.search(r" net +0 .* fd \S+\[[0-9]+\]/[0-9]+", line)]
+    assert len(held) == 1
+    assert set(listed(nsctl)) == before
+
+
+def test_a_tour_that_is_ended_leaves_nothing(nsctl: Nsctl, root: str, tmp_path: Path) -> None:
+    assert root
+    before = set(listed(nsctl))
+    started = subprocess.Popen(
+        [sys.executable, "-m", "nsctl", "tour"],
+        stdout=subprocess.PIPE,
+        env=clean_environment(str(tmp_path)),
+        text=True,
+    )
+    try:
+        assert started.stdout is not None
+        for line in started.stdout:
+            if line.startswith("1. "):
+                break
+        started.terminate()
+        started.communicate(timeout=60)
+    finally:
+        started.kill()
+        started.wait()
+    for _ in range(100):
+        if set(listed(nsctl)) == before:
+            break
+        time.sleep(0.05)
+    assert set(listed(nsctl)) == before
