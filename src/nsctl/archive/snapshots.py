@@ -119,8 +119,8 @@ def _fault(snapshot: Snapshot) -> str:
     pids = [task.pid for task in snapshot.tasks]
     if any(pid <= 0 for pid in pids) or sorted(set(pids)) != pids:
         return "its process ids are not in order"
-    if any(ns.id.dev < 0 for ns in snapshot.namespaces):
-        return "a device number is negative"
+    if any(ns.id.dev < 0 or ns.id.ino <= 0 for ns in snapshot.namespaces):
+        return "a namespace has no device or inode"
     if _is_circular(snapshot.namespaces, lambda ns: (ns.id.type, ns.parent)):
         return "its namespaces are nested in a circle"
     if _is_circular(snapshot.namespaces, lambda ns: (NamespaceType.USER, ns.owner)):
@@ -135,7 +135,7 @@ def _is_in_range(value: object) -> bool:
     if isinstance(value, tuple):
         return all(map(_is_in_range, value))
     if isinstance(value, dict):
-        return all(map(_is_in_range, value))
+        return all(map(_is_in_range, value.items()))
     return True
 
 

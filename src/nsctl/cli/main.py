@@ -1,5 +1,8 @@
 """The entry point: which command is meant, and what becomes of an error.
 
+Called by the name of a program that it can be (`DROP_INS`), nsctl is that program: its options,
+its exit statuses, its name before each error.
+
 No traceback reaches a user without ``--debug``. Exit statuses are those of `nsctl.errors`.
 """
 
@@ -11,7 +14,7 @@ import sys
 from typing import TextIO
 
 from nsctl import __version__
-from nsctl.cli.commands import COMMANDS
+from nsctl.cli.commands import COMMANDS, DROP_INS
 from nsctl.errors import (
     EXIT_FAILED,
     EXIT_NOT_EXECUTABLE,
@@ -52,26 +55,41 @@ def entry() -> int:
         The exit status.
     """
     _open_standard_streams()
-    sys.stdout = _Output(sys.stdout)
-    status = main(sys.argv[1:])
+    sys.stdout = output = _Output(sys.stdout)
+    called = os.path.basename(sys.argv[0])
+    status = main(sys.argv[1:], called)
+    told = output.failed
     try:
-        sys.stdout.flush()
+        output.flush()
     except BrokenPipeError:
         # Whoever read our output has gone; there is nobody left to tell.
         status = _SIGPIPE_STATUS
+        _discard(output)
     except NsctlError as error:
-        if status == EXIT_OK:  # else that was told already
-            _say(error)
+        if not told:
+            _say(error, called)
             status = error.exit_status
-    else:
-        return status
-    # The interpreter must not try to flush again on its way out.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard(output)
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _discard(sys.stderr)
     return status
 
 
+def _discard(stream: TextIO) -> None:
+    """Send what a stream still holds nowhere: the interpreter flushes it on its way out."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 class _Output(io.TextIOWrapper):
-    """Standard output, whose failures say that they are its own."""
+    """Standard output, whose failures say that they are its own.
+
+    Attributes:
+        failed: something was not written, and whoever wrote it was told.
+    """
+
+    failed = False
 
     def __init__(self, stream: TextIO) -> None:
         encoding, terminal = stream.encoding, stream.isatty()
@@ -86,18 +104,20 @@ class _Output(io.TextIOWrapper):
     def write(self, text: str) -> int:
         try:
             return super().write(text)
-        except BrokenPipeError:
-            raise
         except OSError as error:
-            raise translate(error, "write", "standard output") from error
+            raise self._told(error) from error
 
     def flush(self) -> None:
         try:
             super().flush()
-        except BrokenPipeError:
-            raise
         except OSError as error:
-            raise translate(error, "write", "standard output") from error
+            raise self._told(error) from error
+
+    def _told(self, error: OSError) -> Exception:
+        self.failed = True
+        if isinstance(error, BrokenPipeError):
+            return error
+        return translate(error, "write", "standard output")
 
 
 def _open_standard_streams() -> None:
@@ -117,11 +137,12 @@ def _open_standard_streams() -> None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115  (lives as long as the process)
 
 
-def main(words: list[str]) -> int:
+def main(words: list[str], called: str = "nsctl") -> int:
     """Run one command line.
 
     Args:
         words: everything behind the program's name.
+        called: that name, without its directory.
 
     Returns:
         The exit status.
@@ -129,10 +150,14 @@ def main(words: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         # What a terminal's encoding lacks is written as an escape, never an error.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    debug, words = _debug(words)
-    refused = COMMANDS[words[0]].refused if words and words[0] in COMMANDS else None
+    if called in DROP_INS:
+        debug = bool(os.environ.get("NSCTL_DEBUG"))
+        refused: int | None = DROP_INS[called].refused
+    else:
+        debug, words = _debug(words)
+        refused = COMMANDS[words[0]].refused if words and words[0] in COMMANDS else None
     try:
-        return _dispatch(words)
+        return _dispatch(words, called)
     except BrokenPipeError:
         return _SIGPIPE_STATUS
     except KeyboardInterrupt:
@@ -142,13 +167,14 @@ def main(words: list[str]) -> int:
     except Exception as error:  # noqa: BLE001  (the last resort of a command line)
         status = EXIT_FAILED
         if isinstance(error, NsctlError):
-            _say(error)
+            _say(error, called)
             status = error.exit_status
         elif isinstance(error, OSError):
-            _say(translate(error, "use", str(error.filename or "the system")))
+            _say(translate(error, "use", str(error.filename or "the system")), called)
         else:
             kind = type(error).__name__
-            _say(NsctlError("finish", "", f"nsctl has a fault ({kind}: {error})", _REPORT))
+            report = _REPORT_DROP_IN if called in DROP_INS else _REPORT
+            _say(NsctlError("finish", "", f"nsctl has a fault ({kind}: {error})", report), called)
         if debug:
             _print_traceback(error)
         if refused is None or status in {EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND}:
@@ -185,9 +211,14 @@ def _print_traceback(error: Exception) -> None:
 
 
 _REPORT = "run it again with --debug and report what it prints"
+_REPORT_DROP_IN = "run it again with NSCTL_DEBUG=1 and report what it prints"
 
 
-def _dispatch(words: list[str]) -> int:
+def _dispatch(words: list[str], called: str) -> int:
+    import importlib
+
+    if called in DROP_INS:
+        return int(importlib.import_module(DROP_INS[called].module).drop_in(words))
     if words and words[0] in {"-h", "--help"}:
         width = max(map(len, COMMANDS))
         lines = [f" {name.ljust(width)}  {command.help}" for name, command in COMMANDS.items()]
@@ -196,8 +227,6 @@ def _dispatch(words: list[str]) -> int:
     if words and words[0] in {"-V", "--version"}:
         sys.stdout.write(f"nsctl {__version__}\n")
         return 0
-    import importlib
-
     if not words or words[0].startswith("-"):
         module = importlib.import_module(COMMANDS["matrix"].module)
         return int(module.glance(words))
@@ -215,7 +244,13 @@ def _unknown(word: str) -> UsageError:
     return UsageError(f"there is no command {word!r}", hint)
 
 
-def _say(error: NsctlError) -> None:
+def _say(error: NsctlError, called: str) -> None:
     from nsctl.cli.common import say
 
-    say(error)
+    if called not in DROP_INS:
+        say(error)
+        return
+    if isinstance(error, UsageError):
+        # What we would hint at are our own commands; this is what util-linux says.
+        error.hint = f"Try '{called} --help' for more information."
+    say(error, called)

@@ -6,12 +6,13 @@ longest table is taken.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from nsctl.discovery.draft import Draft
 from nsctl.errors import refused, vanished
 from nsctl.kernel.mountinfo import MountLine, parse
-from nsctl.kernel.procfs import read_file
+from nsctl.kernel.procfs import parse_ns_link, read_file
 from nsctl.model.mount import Mount
 from nsctl.model.namespace import TYPES, NamespaceType
 from nsctl.model.part import Gap, Part, PartState
@@ -29,10 +30,12 @@ def run(draft: Draft) -> None:
             members.setdefault(ino, []).append(task.pid)
     unread = 0
     for ino, pids in members.items():
-        tables = [table for pid in pids[:_ASKED] if (table := _table(draft, pid)) is not None]
-        if tables:
-            draft.mounts[ino] = max(tables, key=len)
-        else:
+        answers = [_table(draft, pid, ino) for pid in pids[:_ASKED]]
+        tables = [table for table in answers if table is not None]
+        longest = max(tables, key=len, default=None)
+        if longest:
+            draft.mounts[ino] = longest
+        elif longest is not None:
             unread += 1
     if unread:
         draft.gaps.append(
@@ -46,14 +49,32 @@ def run(draft: Draft) -> None:
         )
 
 
-def _table(draft: Draft, pid: int) -> tuple[Mount, ...] | None:
+def _table(draft: Draft, pid: int, ino: int) -> tuple[Mount, ...] | None:
+    """Read the table of a mount namespace through one process.
+
+    Returns:
+        The table; empty where the process may not be asked or sees none, None where it vanished
+        or is not in that namespace any more.
+    """
     try:
-        lines = parse(read_file(f"{draft.proc.root}/{pid}/mountinfo", limit=1 << 28))
-    except OSError as error:
-        if vanished(error) or refused(error):
+        directory = draft.proc.open(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    except PermissionError:
+        return ()
+    try:
+        lines = parse(read_file("mountinfo", directory, 1 << 28))
+        if parse_ns_link(os.readlink("ns/mnt", dir_fd=directory)) != ino:
             return None
+    except OSError as error:
+        if vanished(error) or error.errno == errno.EINVAL:  # a zombie has no mounts
+            return None
+        if refused(error):
+            return ()
         raise
-    return tuple(map(_mount, lines)) or None
+    finally:
+        os.close(directory)
+    return tuple(map(_mount, lines))
 
 
 def _mount(line: MountLine) -> Mount:

@@ -53,6 +53,22 @@ def unescape(raw: bytes) -> bytes:
     return _OCTAL.sub(lambda match: bytes([int(match[1], 8) & 0xFF]), raw)
 
 
+class NsfsMount(NamedTuple):
+    """A bind mount of a namespace.
+
+    Attributes:
+        type: of the namespace, as the kernel spells it.
+        ino: inode of the namespace.
+        point: mount point, raw bytes.
+        mount_id: unique until unmounted; fdinfo shows it too.
+    """
+
+    type: str
+    ino: int
+    point: bytes
+    mount_id: int
+
+
 def parse_line(line: bytes) -> MountLine:
     """Parse one line.
 
@@ -63,9 +79,11 @@ def parse_line(line: bytes) -> MountLine:
     try:
         separator = words.index(b"-", 6)
         fs_type, source, super_options = words[separator + 1 : separator + 4]
-        major, minor = words[2].split(b":")
+        major, minor = map(int, words[2].split(b":"))
     except ValueError:
         raise ValueError(f"not a line of mountinfo: {line!r}") from None
+    if not (0 <= major < 1 << 12 and 0 <= minor < 1 << 20):
+        raise ValueError(f"no device number in a line of mountinfo: {line!r}")
     fields = []
     for word in words[6:separator]:
         tag, _, value = word.partition(b":")
@@ -73,8 +91,8 @@ def parse_line(line: bytes) -> MountLine:
     return MountLine(
         mount_id=int(words[0]),
         parent_id=int(words[1]),
-        major=int(major),
-        minor=int(minor),
+        major=major,
+        minor=minor,
         root=unescape(words[3]),
         mount_point=unescape(words[4]),
         options=tuple(words[5].split(b",")),
@@ -94,39 +112,39 @@ def parse(raw: bytes) -> list[MountLine]:
     return [parse_line(line) for line in raw.split(b"\n") if line]
 
 
-def nsfs_mounts(raw: bytes) -> list[tuple[str, int, bytes]]:
+def nsfs_mounts(raw: bytes) -> list[NsfsMount]:
     """Find the bind mounts of namespaces.
 
     Args:
         raw: a whole mountinfo.
 
     Returns:
-        Type as the kernel spells it, inode and mount point of each, in the kernel's order.
+        One row a mount, in the kernel's order.
 
     Raises:
         ValueError: a line that is not whole.
     """
     found = []
     for mount in _of_nsfs(raw):
-        kind, bracket, inode = mount.root.partition(b":[")
-        if bracket and inode.endswith(b"]") and inode[:-1].isdigit():
-            found.append((kind.decode("ascii", "replace"), int(inode[:-1]), mount.mount_point))
+        root = parse_nsfs_root(mount.root)
+        if root is not None:
+            found.append(NsfsMount(*root, mount.mount_point, mount.mount_id))
     return found
 
 
-def nsfs_mount_ids(raw: bytes) -> frozenset[int]:
-    """Find which mounts are bind mounts of namespaces, by the number that fdinfo shows.
+def parse_nsfs_root(root: bytes) -> tuple[str, int] | None:
+    """Parse which namespace a mount of nsfs is, from what it shows as its root.
 
     Args:
-        raw: a whole mountinfo.
+        root: "net:[4026531840]".
 
     Returns:
-        Their mount ids.
-
-    Raises:
-        ValueError: a line that is not whole.
+        Type as the kernel spells it and inode, None for a text of another form.
     """
-    return frozenset(mount.mount_id for mount in _of_nsfs(raw))
+    kind, bracket, inode = root.partition(b":[")
+    if bracket and inode.endswith(b"]") and inode[:-1].isdigit():
+        return kind.decode("ascii", "replace"), int(inode[:-1])
+    return None
 
 
 def _of_nsfs(raw: bytes) -> Iterator[MountLine]:

@@ -53,16 +53,19 @@ def host_files(snapshot: Snapshot, group: Group) -> tuple[HostFiles, ...] | None
         by_dev.setdefault(mount.dev, []).append(mount)
     found = []
     for mount in theirs:
-        if mount.fs_type in _OWN_KINDS or _is_layered_root(mount):
+        if mount.fs_type in _OWN_KINDS:
             continue
         path = _path_on_host(mount, by_dev.get(mount.dev, []))
-        if path is not None:
+        if path is not None and not (_is_layered_root(mount) and path != b"/"):
             found.append(HostFiles(path, mount.point, mount.read_only))
     return tuple(found)
 
 
 def _is_layered_root(mount: Mount) -> bool:
-    """A container's root over layers is its own, also where the host has it mounted."""
+    """A container's root over layers is its own, also where the host has it mounted.
+
+    The host's own root may be layered too, and is the host's.
+    """
     return mount.point == b"/" and mount.root == b"/" and mount.fs_type in {"overlay", "aufs"}
 
 

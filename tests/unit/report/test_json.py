@@ -318,16 +318,21 @@ def test_a_document_without_its_envelope_or_with_more_does_not_fit() -> None:
 CELL: jsonout.Row = {"is": "own", "ns": 4026532720, "with": [], "group": None, "offset": None}
 CELLS: jsonout.Row = {
     "mnt": CELL,
-    "net": {**CELL, "is": "shared", "with": ["sidecar"], "group": "a"},
+    "net": {**CELL, "is": "shared", "with": [jsonout.whose(HOST)], "group": "a"},
     "pid": {**CELL, "is": "unreadable", "ns": None},
-    "time": {**CELL, "offset": "+2d"},
+    "time": {**CELL, "offset": {"monotonic": 0, "boottime": 172800000000000}},
 }
 
 
 def test_groups_of_the_matrix_fit_its_schema() -> None:
-    group: jsonout.Row = {"whose": jsonout.whose(HOST), "pids": [1, 2], "cells": CELLS}
-    host = {"basis": "pid1", "pid": 1, "ns": {"mnt": 4026531832, "time": None}}
-    about = {**ABOUT, "host": host}
+    group: jsonout.Row = {
+        "whose": jsonout.whose(HOST),
+        "leader": 1,
+        "pids": [1, 2],
+        "cells": CELLS,
+    }
+    host = {"basis": "pid1", "pid": 1, "pids": [1], "ns": {"mnt": 4026531832, "time": None}}
+    about = {**ABOUT, "host": host, "unreadable": []}
     assert not violations("matrix", jsonout.document("groups", [group], about))
     assert violations("matrix", jsonout.document("groups", [group], ABOUT))
     group["cells"] = {"mount": CELL}

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from nsctl.report.escape import escape, escape_bytes, width
 from nsctl.report.style import PLAIN, Role, Style
-from nsctl.report.table import Column, table
-from nsctl.report.tree import grow
+from nsctl.report.table import Column, Stems, table
+from nsctl.report.tree import grow, run_on
 
 pytestmark = pytest.mark.unit
 
@@ -265,3 +265,86 @@ def test_colour_changes_nothing_but_colour(
     assert [re.sub("\x1b\\[[0-9;]*m", "", line) for line in coloured] == table(
         columns, cells, PLAIN._replace(width=limit)
     )
+
+
+NSFS = [
+    Column("NS", hint=10),
+    Column("NSFS", wrap=True),
+    Column("NPROCS", right=True, hint=5),
+    Column("COMMAND", shrink=True),
+]
+SHORT, LONG = "/run/netns/a", "/run/netns/blue"
+
+
+def test_a_cell_of_several_lines_is_as_wide_as_its_widest_line() -> None:
+    rows = [
+        ("4026532339", f"{SHORT}\n{LONG}", "1", "sleep 20"),
+        ("4026532408", "", "2", "sh"),
+        ("4026532409", SHORT, "2", "sh"),
+    ]
+    assert table(NSFS, rows) == [
+        "NS         NSFS            NPROCS COMMAND",
+        "4026532339 /run/netns/a         1 sleep 20",
+        "           /run/netns/blue        ",
+        "4026532408                      2 sh",
+        "4026532409 /run/netns/a         2 sh",
+    ]
+
+
+def test_the_last_column_may_have_several_lines() -> None:
+    assert table([Column("NS"), Column("NSFS", wrap=True)], [("1", "a\nb"), ("2", "")]) == [
+        "NS NSFS",
+        "1  a",
+        "   b",
+        "2  ",
+    ]
+
+
+def test_a_last_column_of_numbers_is_not_padded_on_further_lines() -> None:
+    columns = [Column("NSFS", wrap=True), Column("NPROCS", right=True)]
+    assert table(columns, [("a\nbb", "7")]) == ["NSFS NPROCS", "a         7", "bb   "]
+
+
+@pytest.mark.parametrize(
+    ("tree_first", "expected"),
+    [
+        # As the installed lsns 2.38 draws them.
+        (True, ["1    a", "│    b", "├─2  c", "│ │  d", "│ │  e", "│ └─3 f", "└─4  g", "     h"]),
+        (False, ["a 1", "b ", "c ├─2", "d │ │ ", "e │ ", "f │ └─3", "g └─4", "h   "]),
+    ],
+)
+def test_a_trees_lines_run_on_beside_further_lines(tree_first: bool, expected: list[str]) -> None:
+    parents = [-1, 0, 1, 0]
+    cells = ["a\nb", "c\nd\ne", "f", "g\nh"]
+    style = Style(unicode=True)
+    grown = grow(parents, style)
+    stems = Stems(0 if tree_first else 1, *run_on(grown, parents, style))
+    rows = [(f"{prefix}{row + 1}", cells[row]) for row, prefix in grown]
+    columns = [Column("NS"), Column("NSFS", wrap=True)]
+    if not tree_first:
+        columns.reverse()
+        rows = [(cell, number) for number, cell in rows]
+    lines = table(columns, rows, style, headings=False, stems=stems)
+    assert [re.sub(" +", " ", line) for line in lines] == [
+        re.sub(" +", " ", line) for line in expected
+    ]
+
+
+def test_colours_of_a_row_mark_its_first_line() -> None:
+    style = Style(colour=True)
+    roles: dict[int, list[Role | None]] = {0: ["bad", None]}
+    columns = [Column("NS"), Column("NSFS", wrap=True)]
+    lines = table(columns, [("1", "a\nb"), ("2", "c")], style, roles=roles, headings=False)
+    assert ["\x1b[" in line for line in lines] == [True, False, False]
+
+
+def test_raw_rows_have_one_line_each() -> None:
+    columns = [Column("NS"), Column("NSFS", wrap=True)]
+    assert table(columns, [("1", "a\nb")], raw=True) == ["NS NSFS", r"1 a\x0ab"]
+
+
+def test_a_line_end_elsewhere_is_escaped() -> None:
+    assert table([Column("NS"), Column("NSFS", wrap=True)], [("a\nb", "c\nd")])[1:] == [
+        r"a\x0ab c",
+        "       d",
+    ]

@@ -153,16 +153,32 @@ def test_a_damaged_state_is_one_sentence(store: Store, damage: bytes) -> None:
         {"name": None},
         {"cgroup_dirs": [1]},
         {"more": 1},
+        {"created": float("inf")},
+        {"created": float("nan")},
+        {"created": 10**400},
+        {"pid": -2},
+        {"mnt_ns_id": 1 << 64},
+        {"name": "a/b"},
+        {"name": "web@0"},
+        {"name": "\x1b[2J"},
+        {"name": "\ud800"},
+        {"id": ".."},
+        {"id": "\ud800" * 32},
+        {"cgroup": "/\ud800"},
+        {"spec": {"namespaces": {"pid": "\ud800"}}},
+        {"version": "\x1b" * 1000},
     ],
 )
 def test_a_state_with_a_wrong_field_is_damaged(field: dict[str, Any]) -> None:
     fields = json.loads(own.encode(_state("web", 1))) | field
-    with pytest.raises(NsctlError):
+    with pytest.raises(NsctlError) as caught:
         own.decode(json.dumps(fields).encode(), "x")
+    assert len(caught.value.sentence) < 100
+    assert caught.value.sentence.isprintable()
 
 
 def test_a_state_comes_back_as_it_was() -> None:
-    state = _state("web", 1, pid=7, cgroup_dirs=("/a", "/b"), exit_status=3)
+    state = _state("web", 1, pid=7, cgroup_dirs=("/a", "/b\udcff"), exit_status=3)
     assert own.decode(own.encode(state), "x") == state
 
 
@@ -206,3 +222,31 @@ def test_another_users_state_is_believed_for_his_processes_only(tmp_path: Path) 
     assert not own.is_running(state, 1000, "c", proc)
     assert not own.is_running(state._replace(start=4712), 1000, "b", proc)
     assert not own.is_running(state._replace(pid=8), 1000, "b", proc)
+
+
+def test_an_ordinary_users_store_is_at_home_or_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 3_999_999_001)
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "relative")
+    monkeypatch.setenv("HOME", "/home/u")
+    found = stores.default_store()
+    assert found.state == "/tmp/nsctl-3999999001"
+    assert found.storage == "/home/u/.local/share/nsctl"
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/5")
+    assert stores.default_store()[:2] == ("/run/user/5/nsctl", "/data/nsctl")
+    monkeypatch.setenv("XDG_DATA_HOME", "relative")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for an unknown uid
+    with pytest.raises(UsageError, match="no home directory"):
+        stores.default_store()
+
+
+def test_a_container_that_cannot_be_recorded_leaves_no_descriptor(store: Store) -> None:
+    with stores.opened(store, create=True) as containers:
+        before = os.listdir("/proc/self/fd")
+        os.mkdir(f"{1:032x}", dir_fd=containers)
+        os.close(os.open(f"{1:032x}/x", os.O_CREAT | os.O_WRONLY, dir_fd=containers))
+        with pytest.raises(NsctlError, match="cannot record container web"):
+            stores.add(containers, _state("web", 1))
+        assert os.listdir("/proc/self/fd") == before

@@ -1,0 +1,161 @@
+"""A TARGET leads to exactly one thing, or to words that help."""
+
+from __future__ import annotations
+
+import pytest
+
+from nsctl.errors import AmbiguousTarget, TargetError, UnknownTarget
+from nsctl.model.namespace import NS_LINKS, UNREADABLE
+from nsctl.model.namespace import NamespaceType as Kind
+from nsctl.relate.find import Found, find
+from nsctl.targets.syntax import parse
+from unit.factories import all_own, container, namespace, ns, snapshot, task
+
+pytestmark = pytest.mark.unit
+
+NGINX = b"0::/system.slice/nginx.service\n"
+ENDED = ns(**dict.fromkeys(("mnt", "net", "ipc", "uts", "cgroup", "time"), 0))
+WEB = container("web", full_id="3f2a9c00", pid=5)
+WEB_OF_PODMAN = container("web", engine="podman", full_id="77aa", pid=7)
+DB = container("db", full_id="3f2b0000", cgroups=["/db"])
+OLD = container("old", full_id="99")
+HOST = snapshot(
+    [
+        task(1),
+        task(5, all_own(500)),
+        task(6, ns(net=502), ppid=5),
+        task(7, all_own(700)),
+        task(8, all_own(800), cgroup=b"0::/db\n"),
+        task(9, ns(net=9), comm=b"sleep"),
+        task(10, ns(mnt=10), comm=b"sleep"),
+        task(11, ns(mnt=11), cgroup=NGINX),
+        task(12, ENDED, state="Z"),
+    ],
+    [namespace(Kind.NET, 4026532720), namespace(Kind.MNT, 4026532720)],
+    [WEB, WEB_OF_PODMAN, DB, OLD],
+)
+
+
+def look(text: str) -> Found:
+    return find(HOST, parse(text))
+
+
+def leader(found: Found) -> int:
+    assert found.group is not None
+    return found.group.leader
+
+
+def test_a_name_that_one_container_has_leads_to_its_group() -> None:
+    found = look("db")
+    assert (leader(found), found.container) == (8, DB)
+
+
+def test_an_engine_tells_two_containers_of_one_name_apart() -> None:
+    assert leader(look("docker://web")) == 5
+    assert leader(look("podman://web")) == 7
+
+
+def test_a_name_that_two_engines_have_is_ambiguous_and_both_are_listed_in_full() -> None:
+    with pytest.raises(AmbiguousTarget) as caught:
+        look("web")
+    assert "docker://web (3f2a9c00)" in caught.value.cause
+    assert "podman://web (77aa)" in caught.value.cause
+    assert caught.value.exit_status == 2
+
+
+def test_an_id_leads_to_its_container_whole_or_by_its_beginning() -> None:
+    for text in ("3f2a9c00", "3f2a", "docker://3f2a9"):
+        assert look(text).container == WEB
+
+
+def test_a_beginning_that_two_ids_have_is_ambiguous() -> None:
+    with pytest.raises(AmbiguousTarget, match=r"3f2a9c00.*3f2b0000"):
+        look("3f2")
+
+
+def test_a_container_that_does_not_run_has_no_group() -> None:
+    assert look("old") == Found(container=OLD)
+
+
+def test_a_containers_group_is_that_of_its_first_process() -> None:
+    found = look("docker://web")
+    assert found.group is not None
+    assert found.group.pids == (5,)
+
+
+def test_a_containers_old_number_leads_to_nobody_elses_group() -> None:
+    stale = container("stale", pid=9, start=1)
+    host = HOST._replace(containers=(stale,))
+    assert find(host, parse("stale")) == Found(container=stale)
+
+
+def test_a_service_and_a_process_alone_in_its_name_are_found_by_it() -> None:
+    assert leader(look("nginx.service")) == 11
+
+
+def test_a_name_that_two_groups_have_is_ambiguous_and_their_leaders_are_listed() -> None:
+    with pytest.raises(AmbiguousTarget, match="2 groups have this name: PIDs 9, 10"):
+        look("sleep")
+
+
+def test_an_unknown_name_hints_at_the_nearest() -> None:
+    with pytest.raises(UnknownTarget) as caught:
+        look("nginx.servic")
+    assert caught.value.hint == "did you mean nginx.service?"
+    with pytest.raises(UnknownTarget) as caught:
+        look("qqqqq")
+    assert caught.value.hint == "`nsctl` lists what there is"
+
+
+def test_an_engine_that_has_no_such_container_is_not_answered_by_another() -> None:
+    for text in ("podman://db", "docker://nginx.service"):
+        with pytest.raises(UnknownTarget):
+            look(text)
+
+
+def test_a_pid_leads_to_its_process_and_group() -> None:
+    found = look("6")
+    assert found.task is not None
+    assert (found.task.pid, leader(found)) == (6, 6)
+
+
+def test_a_zombie_has_no_group() -> None:
+    found = look("12")
+    assert found.task is not None
+    assert found.group is None
+
+
+def test_an_unknown_pid_is_refused() -> None:
+    with pytest.raises(UnknownTarget, match="process 4000: there is no such process"):
+        look("4000")
+
+
+def test_a_pinned_pid_must_have_that_namespace() -> None:
+    assert leader(look("5:502")) == 5
+    with pytest.raises(TargetError, match="may be another process's by now"):
+        look("5:503999")
+
+
+def test_a_pinned_pid_that_is_unreadable_is_not_believed() -> None:
+    host = snapshot([task(1), task(5, (UNREADABLE,) * len(NS_LINKS))])
+    with pytest.raises(TargetError):
+        find(host, parse("5:502"))
+
+
+def test_a_namespace_is_found_by_type_and_inode() -> None:
+    for kind in (Kind.NET, Kind.MNT):
+        found = look(f"{kind}:[4026532720]").namespace
+        assert found is not None
+        assert found.namespace.id.type is kind
+    with pytest.raises(UnknownTarget):
+        look("uts:[4026532720]")
+
+
+def test_the_host_is_a_target() -> None:
+    assert leader(look("@host")) == 1
+
+
+def test_a_host_that_could_not_be_read_is_unknown() -> None:
+    host = snapshot([task(1, (UNREADABLE,) * len(NS_LINKS))])
+    with pytest.raises(UnknownTarget, match="no process of the host could be read"):
+        find(host, parse("@host"))
