@@ -1,10 +1,10 @@
-"""Which commands there are: name to the module that has it, and one line of help."""
+"""Which commands there are, and which programs nsctl can be: name to the module that has it."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from nsctl.errors import EXIT_REFUSED_BEFORE_START
+from nsctl.errors import EXIT_FAILED, EXIT_REFUSED_BEFORE_START
 
 
 class Command(NamedTuple):
@@ -21,6 +21,23 @@ class Command(NamedTuple):
     refused: int | None = None
 
 
+class DropIn(NamedTuple):
+    """A program of util-linux that nsctl is when it is called by that name.
+
+    Attributes:
+        module: defines ``drop_in(words) -> int``, the exit status.
+        refused: exit status of what we say ourselves.
+    """
+
+    module: str
+    refused: int
+
+
+DROP_INS: dict[str, DropIn] = {
+    "lsns": DropIn("nsctl.cli.ls", EXIT_FAILED),
+}
+"""By the name of the link that leads to nsctl."""
+
 COMMANDS: dict[str, Command] = {
     "ls": Command("nsctl.cli.ls", "namespaces, whose they are and what keeps them alive"),
     "matrix": Command("nsctl.cli.matrix", "containers and groups by the eight namespaces"),
@@ -35,5 +52,7 @@ COMMANDS: dict[str, Command] = {
     "stop": Command("nsctl.cli.stop", "end containers of our own"),
     "rm": Command("nsctl.cli.rm", "remove containers of our own"),
     "snapshot": Command("nsctl.cli.snapshot", "save this moment to a file for --from"),
+    "diff": Command("nsctl.cli.diff", "what came, went and changed between two moments"),
+    "doctor": Command("nsctl.cli.doctor", "what nsctl can do here, what not, and what would help"),
     "tour": Command("nsctl.cli.tour", "a walk through nsctl on groups of its own"),
 }

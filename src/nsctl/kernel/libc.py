@@ -16,6 +16,10 @@ _libc.syscall.restype = ctypes.c_long
 
 # asm/unistd_64.h and asm-generic/unistd.h; arm64, riscv64 and loongarch64 share the latter.
 _NUMBERS_X86_64 = {
+    "sendmsg": 46,
+    "recvmsg": 47,
+    "socketpair": 53,
+    "getsockopt": 55,
     "prctl": 157,
     "capget": 125,
     "capset": 126,
@@ -31,9 +35,15 @@ _NUMBERS_X86_64 = {
     "setns": 308,
     "kcmp": 312,
     "seccomp": 317,
+    "bpf": 321,
     "execveat": 322,
+    "statx": 332,
 }
 _NUMBERS_GENERIC = {
+    "socketpair": 199,
+    "getsockopt": 209,
+    "sendmsg": 211,
+    "recvmsg": 212,
     "prctl": 167,
     "capget": 90,
     "capset": 91,
@@ -49,7 +59,9 @@ _NUMBERS_GENERIC = {
     "setns": 268,
     "kcmp": 272,
     "seccomp": 277,
+    "bpf": 280,
     "execveat": 281,
+    "statx": 291,
 }
 _NUMBERS_COMMON = {
     "pidfd_send_signal": 424,
