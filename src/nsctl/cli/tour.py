@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
 
+from nsctl import host
 from nsctl.cli import common
 from nsctl.errors import UnknownTarget
 from nsctl.model.container import Container
@@ -71,7 +72,7 @@ _SCENES = (
 )
 
 
-def _stops(root: str, saved: str) -> tuple[Stop, ...]:
+def _stops(root: str, before: str, saved: str) -> tuple[Stop, ...]:
     return (
         Stop(
             "Which containers run here, and how isolated is each?",
@@ -80,6 +81,13 @@ def _stops(root: str, saved: str) -> tuple[Stop, ...]:
             "and has its name. tour-web and tour-late have the same letter under net, so each "
             "reaches what the other listens on at 127.0.0.1. tour-late's clock is two days ahead.",
             "lsns, then a table by hand: lsns names no container",
+        ),
+        Stop(
+            "Which namespaces are new since before the tour?",
+            ("diff", before),
+            "Compared with a snapshot from before the containers were started: what came, with "
+            "whom, and what went. A namespace whose number is used again is not the same one.",
+            "lsns twice, and the eye",
         ),
         Stop(
             "Whose is each network namespace, and what keeps it alive?",
@@ -154,9 +162,11 @@ def main(words: list[str]) -> int:
         os.mkdir(root)
         made_of = sample.make(root)
         common.put(_introduction(made_of, style))
+        before = f"{directory}/before.nsctl"
+        host.save_snapshot(host.take_snapshot(), before)
         _start(stack, root, style)
         stack.enter_context(_held(root))
-        for number, stop in enumerate(_stops(root, f"{directory}/now.nsctl"), 1):
+        for number, stop in enumerate(_stops(root, before, f"{directory}/now.nsctl"), 1):
             _visit(number, stop, style)
         _say("", style)
         _say("The tour is over; its containers are removed.", style)
