@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import NoReturn
 
 from nsctl import host
 from nsctl.errors import EXIT_INCOMPLETE, EXIT_OK, NsctlError, TargetError, UsageError
+from nsctl.model.namespace import Holder, IdExtent
 from nsctl.model.owner import Owner
-from nsctl.model.part import Part
+from nsctl.model.part import Gap, Part, PartState
 from nsctl.model.snapshot import Snapshot
 from nsctl.model.target import Target
+from nsctl.relate.members import Membership
 from nsctl.report.escape import escape
+from nsctl.report.jsonout import put_text, whose
 from nsctl.report.style import Style
 
 TYPE_CHECKING = False
@@ -30,11 +34,16 @@ def parser(name: str, description: str, epilog: str = "") -> argparse.ArgumentPa
         epilog: what stands under the options.
 
     Returns:
-        A parser with --help; prints usage and exits with 2 on a mistake, as argparse does.
+        A parser with --help, which raises `UsageError` on a mistake: what was typed is escaped
+        and the exit status chosen where all other errors are.
     """
     import argparse
 
-    return argparse.ArgumentParser(
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise UsageError(message, f"`{self.prog} --help` lists the options")
+
+    return Parser(
         prog=f"nsctl {name}".strip(),
         description=description,
         epilog=epilog,
@@ -70,17 +79,26 @@ def snapshot_of(file: str | None, host_proc: str, parts: Iterable[Part]) -> Snap
         parts: what the view reads.
 
     Returns:
-        The snapshot.
+        The snapshot; a part that was not asked for when it was saved is one of its gaps.
 
     Raises:
         NsctlError: it cannot be had.
-        UsageError: the saved snapshot lacks a part that the view reads.
+        UsageError: both a file and a procfs were named.
     """
     if file is None:
         return host.take_snapshot(parts, proc_root=host_proc)
     if host_proc != "/proc":
         raise UsageError("--from and --host-proc exclude each other")
-    return host.load_snapshot(file)
+    saved = host.load_snapshot(file)
+    lacking = [
+        Gap(part, file, str(part), PartState.UNREADABLE, "not asked for when it was saved")
+        for part in parts
+        if saved.parts.get(part, PartState.NOT_ASKED) is PartState.NOT_ASKED
+    ]
+    # What was not read of other parts is none of this view's business.
+    concerned = {*parts, Part.TASKS, Part.NAMESPACES}
+    gaps = [gap for gap in saved.gaps if gap.part in concerned]
+    return saved._replace(gaps=(*gaps, *lacking))
 
 
 def target_of(text: str, file: str | None) -> Target:
@@ -138,16 +156,55 @@ def put(lines: Iterable[str]) -> None:
     sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
-def status(snapshot: Snapshot, *, strict: bool) -> int:
-    """The exit status of a view: incomplete counts only with ``--strict``."""
-    return EXIT_INCOMPLETE if strict and snapshot.gaps else EXIT_OK
+def status(snapshot: Snapshot, *, strict: bool, parts: Collection[Part] | None = None) -> int:
+    """The exit status of a view: incomplete counts only with ``--strict``.
+
+    Args:
+        snapshot: what the view was made from.
+        strict: the option was given.
+        parts: the parts that concern the view, None for all.
+    """
+    missing = any(parts is None or gap.part in parts for gap in snapshot.gaps)
+    return EXIT_INCOMPLETE if strict and missing else EXIT_OK
 
 
-def say(error: NsctlError) -> None:
+def map_rows(ranges: Iterable[IdExtent]) -> list[dict[str, int]]:
+    """A uid_map or gid_map for JSON."""
+    return [{"inside": e.inside, "outside": e.outside, "count": e.length} for e in ranges]
+
+
+def whose_row(row: Membership) -> dict[str, object] | None:
+    """Whose a namespace is, or was before it had no process, for JSON."""
+    if row.owners:
+        return whose(row.owners[0])
+    return whose(row.was, was=row.was is not None)
+
+
+def holder_rows(holders: Iterable[Holder]) -> list[dict[str, object]]:
+    """What keeps a namespace alive, for JSON: the keys that apply."""
+    rows: list[dict[str, object]] = []
+    for holder in holders:
+        row: dict[str, object] = {"kind": holder.kind}
+        if holder.pid:
+            row["pid"] = holder.pid
+        if holder.tid:
+            row["tid"] = holder.tid
+        if holder.fd >= 0:
+            row["fd"] = holder.fd
+        if holder.path:
+            put_text(row, "path", holder.path)
+        if holder.mntns > 0:
+            row["mntns"] = holder.mntns
+        rows.append(row)
+    return rows
+
+
+def say(error: NsctlError, program: str = "nsctl") -> None:
     """Tell a person of an error: one sentence, and a hint where there is one."""
-    sys.stderr.write(f"nsctl: {escape(error.sentence)}\n")
-    if error.hint:
-        sys.stderr.write(f"       {escape(error.hint)}\n")
+    indent = " " * len(f"{program}: ")
+    hint = f"{indent}{escape(error.hint)}\n" if error.hint else ""
+    with contextlib.suppress(OSError):  # standard error itself may be closed, or full
+        sys.stderr.write(f"{program}: {escape(error.sentence)}\n{hint}")
 
 
 def for_each(names: Sequence[str], work: Callable[[str], object]) -> int:
@@ -173,11 +230,14 @@ def for_each(names: Sequence[str], work: Callable[[str], object]) -> int:
 
 
 def owner_text(owner: Owner) -> str:
-    """Name an owner for people, escaped: "web (docker)", "nginx.service", "sleep[4560]"."""
+    """Name an owner for people, escaped: "web (docker)", "nginx.service", "sleep[4560]".
+
+    A process in a sandbox of bubblewrap is "sleep[4560] (bwrap)".
+    """
     name = escape(owner.name)
     if owner.kind == "process":
-        return f"{name}[{owner.pid}]"
-    return f"{name} ({owner.engine})" if owner.engine else name
+        name = f"{name}[{owner.pid}]"
+    return f"{name} ({escape(owner.engine)})" if owner.engine else name
 
 
 def owners_text(owners: Sequence[Owner]) -> str:

@@ -13,7 +13,7 @@ from nsctl.model.snapshot import Snapshot
 from nsctl.relate.matrix import Cell, Matrix, Row, matrix
 from nsctl.report.escape import command_line, escape, escape_bytes
 from nsctl.report.jsonout import document, envelope, whose
-from nsctl.report.note import note
+from nsctl.report.note import note, wrap
 from nsctl.report.style import Role, Style
 from nsctl.report.table import Column, table
 from nsctl.report.units import counted, duration, shift
@@ -74,15 +74,18 @@ def _run(words: list[str], name: str, *, head: bool) -> int:
 
 
 def _head(snapshot: Snapshot, style: Style) -> Iterator[str]:
-    name = style.paint(style.text(escape_bytes(snapshot.host_name)), "heading")
+    name = style.text(escape_bytes(snapshot.host_name))
     running = sum(1 for container in snapshot.containers if container.pid)
-    yield (
+    line = (
         f"{name}  Linux {escape(snapshot.kernel)}  up {duration(int(snapshot.uptime))}  "
         f"{counted(len(snapshot.tasks), 'process', 'processes')}  "
         f"{counted(len(snapshot.namespaces), 'namespace')}  "
         f"{counted(running, 'container')}"
     )
-    yield ""
+    first, *others = wrap(line, style.width)
+    if first.startswith(name):
+        first = style.paint(name, "heading") + first[len(name) :]
+    yield from (first, *others, "")
 
 
 def _text(snapshot: Snapshot, found: Matrix, style: Style) -> Iterator[str]:
@@ -94,7 +97,8 @@ def _text(snapshot: Snapshot, found: Matrix, style: Style) -> Iterator[str]:
         yield "Every process that could be read is in the host's own eight namespaces."
     if found.host is not None:
         count = counted(len(found.host.pids), "process", "processes")
-        yield f"{count} of the host in all eight of the host's own namespaces, not listed."
+        text = f"{count} of the host in all eight of the host's own namespaces, not listed."
+        yield from wrap(text, style.width)
     yield from note(snapshot, style=style)
 
 
@@ -136,16 +140,36 @@ def _sign(cell: Cell) -> str:
 def _legend(rows: tuple[Row, ...], style: Style) -> Iterator[str]:
     cells = [cell for row in rows for cell in row.cells]
     meanings = {cell.meaning for cell in cells}
-    words = [style.paint(".", "own") + " own", style.paint("H", "host") + " the host's"]
+    signs: list[tuple[str, Role | None, str]] = [
+        (".", "own", "own"),
+        ("H", "host", "the host's"),
+    ]
     if "shared" in meanings:
-        words.append(style.paint("a", "shared") + " shared: the same letter, the same namespace")
+        signs.append(("a", "shared", "shared: the same letter, the same namespace"))
     if "unreadable" in meanings:
-        words.append(style.paint("?", "unknown") + " not readable")
+        signs.append(("?", "unknown", "not readable"))
     if "absent" in meanings:
-        words.append("- this kernel has none")
+        signs.append(("-", None, "this kernel has none"))
     if any(cell.offsets for cell in cells):
-        words.append("+2d own, clocks set off by that")
-    yield "  ".join(words)
+        signs.append(("+2d", None, "own, clocks set off by that"))
+    # A sign and what it means stay on one line, where one is wide enough.
+    line, taken = "", 0
+    for sign, role, text in signs:
+        first, *others = wrap(f"{sign} {text}", style.width)
+        if line and (others or _too_wide(taken + 2 + len(first), style)):
+            yield line
+            line, taken = "", 0
+        gap = "  " if line else ""
+        line += gap + style.paint(sign, role) + first[len(sign) :]
+        taken += len(gap) + len(first)
+        for each in others:
+            yield line
+            line, taken = each, len(each)
+    yield line
+
+
+def _too_wide(cells: int, style: Style) -> bool:
+    return style.width is not None and cells > style.width
 
 
 def _json(snapshot: Snapshot, found: Matrix) -> str:
@@ -153,9 +177,13 @@ def _json(snapshot: Snapshot, found: Matrix) -> str:
     host = found.host.pids if found.host else ()
     extra = {
         "host": {
-            "pids": list(host),
             "basis": snapshot.host.basis,
-            "cells": dict(zip(TYPES, snapshot.host.ns, strict=False)),
+            "pid": snapshot.host.pid,
+            "pids": list(host),
+            "ns": {
+                str(kind): ino if ino > 0 else None
+                for kind, ino in zip(TYPES, snapshot.host.ns, strict=False)
+            },
         },
         "unreadable": list(found.unreadable),
     }
@@ -171,9 +199,7 @@ def _json_row(row: Row) -> dict[str, Any]:
             "ns": cell.ino if cell.ino > 0 else None,
             "with": [whose(owner) for owner in cell.shared_with],
             "group": cell.letter or None,
-            "offset": {"monotonic": offsets.monotonic, "boottime": offsets.boottime}
-            if offsets
-            else None,
+            "offset": offsets._asdict() if offsets else None,
         }
     return {
         "whose": whose(row.group.owner),

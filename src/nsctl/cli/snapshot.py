@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from nsctl import host
 from nsctl.cli import common
+from nsctl.errors import NsctlError
 from nsctl.report.escape import escape
 from nsctl.report.note import note
 from nsctl.report.units import counted
@@ -26,6 +29,9 @@ def main(words: list[str]) -> int:
         "--strict", action="store_true", help="exit with 3 when something could not be read"
     )
     args = parser.parse_args(words)
+    # It is put in place by a rename, which would take the place of a device or a FIFO too.
+    if os.path.lexists(args.file) and not os.path.isfile(args.file):
+        raise NsctlError("save a snapshot to", args.file, "it is there and is no regular file")
     snapshot = host.take_snapshot(proc_root=args.host_proc)
     host.save_snapshot(snapshot, args.file)
     style = common.style()

@@ -11,8 +11,10 @@ from nsctl.model.part import Part
 from nsctl.relate.hierarchy import By, Node, hierarchy
 from nsctl.relate.members import Membership
 from nsctl.report import tree
+from nsctl.report.escape import clip, width
 from nsctl.report.jsonout import document, envelope, whose
 from nsctl.report.note import note
+from nsctl.report.style import Style
 from nsctl.report.units import counted, extents, shift
 
 PARTS = tuple(part for part in Part if part not in {Part.NETNSIDS, Part.COMMANDS, Part.CREDENTIALS})
@@ -30,7 +32,12 @@ def main(words: list[str]) -> int:
         "Without options: the user namespaces, each below its parent.",
     )
     parser.add_argument(
-        "-t", "--type", action="append", choices=[str(kind) for kind in TYPES], metavar="TYPE"
+        "-t",
+        "--type",
+        action="append",
+        choices=[str(kind) for kind in TYPES],
+        metavar="TYPE",
+        help="only these; may be given more than once",
     )
     parser.add_argument("--by", choices=("parent", "owner"), help="what a namespace hangs on")
     common.add_view_options(parser)
@@ -46,9 +53,17 @@ def main(words: list[str]) -> int:
     else:
         style = common.style(args.color)
         drawn = [_node(node) for node in roots]
-        common.put(style.text(line) for line in tree.tree(drawn, style))
+        common.put(_fitted(line, style) for line in tree.tree(drawn, style))
         common.put(note(snapshot, style=style))
     return common.status(snapshot, strict=args.strict)
+
+
+def _fitted(line: str, style: Style) -> str:
+    """Cut a line at the end of the terminal's."""
+    text = style.text(line)
+    if style.width is None or width(text) <= style.width:
+        return text
+    return clip(text, style.width - 1) + ("…" if style.unicode else ">")
 
 
 def _node(node: Node) -> tree.Node:
@@ -69,7 +84,7 @@ def _label(row: Membership) -> str:
 
 
 def _held(row: Membership) -> str:
-    kinds = sorted({holder.kind for holder in row.holders})
+    kinds = sorted({holder.kind for holder in row.holders if holder.kind != "kernel"})
     return f"- held by {', '.join(kinds)}" if kinds else "- kept by namespaces that it owns"
 
 
@@ -80,11 +95,12 @@ def _json(node: Node) -> dict[str, Any]:
         "ns": namespace.id.ino,
         "type": str(namespace.id.type),
         "nprocs": len(node.row.tasks),
-        "whose": whose(node.row.owners[0]) if node.row.owners else None,
+        "whose": common.whose_row(node.row),
         "members": [whose(owner) for owner in node.row.owners],
         "pns": namespace.parent,
         "ons": namespace.owner,
-        "uids": [list(extent) for extent in maps.uids] if maps else None,
-        "gids": [list(extent) for extent in maps.gids] if maps else None,
+        "uid_map": common.map_rows(maps.uids) if maps else None,
+        "gid_map": common.map_rows(maps.gids) if maps else None,
+        "offsets": namespace.offsets._asdict() if namespace.offsets else None,
         "children": [_json(child) for child in node.children],
     }

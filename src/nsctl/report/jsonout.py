@@ -100,18 +100,21 @@ def whose(owner: Owner | None, *, was: bool = False) -> Row | None:
         was: it no longer runs.
 
     Returns:
-        ``kind``, ``engine``, ``name``, ``id``, ``pod`` and ``was``, null where it has none.
+        ``kind``, ``engine``, ``name``, ``id``, ``pod`` and ``was``, null where it has none; for a
+        process also its ``pid``.
     """
     if owner is None:
         return None
-    return {
-        "kind": owner.kind,
-        "engine": owner.engine or None,
-        "name": owner.name,
-        "id": owner.id or None,
-        "pod": owner.pod or None,
-        "was": was,
-    }
+    row: Row = {"kind": owner.kind, "engine": owner.engine or None}
+    try:
+        name = owner.name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a lone surrogate that an engine's own JSON had
+        name = owner.name.encode("utf-8", "replace")
+    put_text(row, "name", name)
+    row.update(id=owner.id or None, pod=owner.pod or None, was=was)
+    if owner.kind == "process":
+        row["pid"] = owner.pid
+    return row
 
 
 def put_text(row: Row, key: str, raw: bytes | None) -> None:
