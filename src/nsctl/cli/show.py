@@ -3,34 +3,53 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nsctl.cli import common
 from nsctl.errors import UsageError
 from nsctl.model import capabilities as capability
 from nsctl.model.container import Container
-from nsctl.model.namespace import TYPES, Namespace, NamespaceType
+from nsctl.model.namespace import TYPES, UNREADABLE, Holder, Namespace, NamespaceType
+from nsctl.model.owner import Owner
 from nsctl.model.part import Part
 from nsctl.model.snapshot import Snapshot
-from nsctl.model.task import Credentials
+from nsctl.model.task import Credentials, Task
 from nsctl.relate.find import Found, find
-from nsctl.relate.groups import Group
+from nsctl.relate.groups import Group, owner_of
 from nsctl.relate.host_files import HostFiles, host_files
 from nsctl.relate.matrix import Cell, cells_of
 from nsctl.relate.members import Membership
 from nsctl.relate.sees import Sight, sees
-from nsctl.report.escape import command_line, escape, escape_bytes
+from nsctl.report.escape import clip, command_bytes, command_line, escape, escape_bytes
 from nsctl.report.jsonout import document, envelope, put_text, whose
-from nsctl.report.note import note
+from nsctl.report.note import note, wrap
 from nsctl.report.style import Role, Style
 from nsctl.report.units import counted, duration, extents, shift
 
 PARTS = tuple(part for part in Part if part is not Part.NETNSIDS)
+# What keeps a namespace alive; it is no matter of a process's own card.
+_HOLDING = frozenset(
+    {
+        Part.NSFS_PATHS,
+        Part.DESCRIPTORS,
+        Part.THREADS,
+        Part.CHILDREN,
+        Part.MOUNTED,
+        Part.RINGS,
+        Part.SOCKETS,
+        Part.INFLIGHT,
+    }
+)
 
 _SECCOMP = {0: "no seccomp filter", 1: "seccomp strict", 2: "seccomp filter"}
+_SECCOMP_WORDS = {0: "off", 1: "strict", 2: "filter"}
 _ROLES: dict[str, Role] = {"own": "own", "host": "host", "shared": "shared"}
 _LABEL = 8
+_LEAST_ROOM = 20
+_HOLDERS = 20
+# A process may make its command line as long as it likes; on a terminal it is cut.
+_COMMAND_LINES = 3
 
 
 def main(words: list[str]) -> int:
@@ -50,15 +69,45 @@ def main(words: list[str]) -> int:
     if args.target is None:
         raise UsageError("show what? a TARGET is missing", "`nsctl` lists what there is")
     target = common.target_of(args.target, args.file)
-    snapshot = common.snapshot_of(args.file, args.host_proc, PARTS)
-    found = find(snapshot, target)
+    parts = [part for part in PARTS if target.kind == "namespace" or part not in _HOLDING]
+    snapshot = common.snapshot_of(args.file, args.host_proc, parts)
+    found = _alone(snapshot, find(snapshot, target))
     if args.json:
         sys.stdout.write(document("targets", [_json(snapshot, found)], envelope(snapshot)))
     else:
         style = common.style(args.color)
         common.put(_text(snapshot, found, style))
-        common.put(note(snapshot, style=style))
-    return common.status(snapshot, strict=args.strict)
+        common.put(note(snapshot, style=style, parts=_concerned(snapshot, found)))
+    return common.status(snapshot, strict=args.strict, parts=_concerned(snapshot, found))
+
+
+def _alone(snapshot: Snapshot, found: Found) -> Found:
+    """Take a process that may not be looked into out of the group of all that may not.
+
+    What they have in common is that nothing is known of them.
+    """
+    group = found.group
+    if group is None or group.owner.kind != "process" or UNREADABLE not in group.isolation:
+        return found
+    task = found.task or next(task for task in snapshot.tasks if task.pid == group.leader)
+    owner = Owner("process", task.comm.decode("utf-8", "surrogateescape"), pid=task.pid)
+    return found._replace(group=group._replace(owner=owner, pids=(task.pid,), leader=task.pid))
+
+
+def _concerned(snapshot: Snapshot, found: Found) -> frozenset[Part]:
+    """The parts whose gaps can hide something of this card."""
+    parts = set(PARTS)
+    if found.namespace is not None:
+        known = [found.namespace.namespace]
+    else:
+        parts -= _HOLDING
+        inside = found.group.isolation if found.group else ()
+        known = [ns for ns in snapshot.namespaces if ns.id.ino in inside]
+    if not any(ns.id.type is NamespaceType.USER and ns.maps is None for ns in known):
+        parts.discard(Part.ID_MAPS)
+    if not any(ns.id.type is NamespaceType.TIME and ns.offsets is None for ns in known):
+        parts.discard(Part.TIME_OFFSETS)
+    return frozenset(parts)
 
 
 def _text(snapshot: Snapshot, found: Found, style: Style) -> Iterator[str]:
@@ -69,60 +118,115 @@ def _text(snapshot: Snapshot, found: Found, style: Style) -> Iterator[str]:
     return _group(snapshot, found, found.group, style)
 
 
-def _line(label: str, text: str) -> str:
-    return f" {label.ljust(_LABEL)}{text}"
+def _line(
+    label: str, text: str, style: Style, word: str = "", role: Role | None = None
+) -> Iterator[str]:
+    """A line under a label, wrapped below itself where the terminal is narrow.
+
+    Args:
+        label: what stands in front of it.
+        text: escaped text.
+        style: its width is the terminal's.
+        word: the beginning of the text, which is coloured.
+        role: by what it means.
+    """
+    room = None if style.width is None else max(style.width - _LABEL - 1, _LEAST_ROOM)
+    first, *others = wrap(style.text(text), room)
+    if word and first.startswith(word):
+        first = style.paint(word, role) + first[len(word) :]
+    yield f" {label.ljust(_LABEL)}{first}"
+    for line in others:
+        yield " " * (_LABEL + 1) + line
 
 
 def _without_group(found: Found, style: Style) -> Iterator[str]:
     if found.container is not None:
         container = found.container
-        yield _title(container, style)
-        yield _line("state", f"{escape(container.state)}: no process runs in it")
+        yield from _heading(escape(container.name), _origin(container), style)
+        yield from _line("state", f"{escape(container.state)}: no process runs in it", style)
         return
     task = found.task
     if task is not None:
-        yield style.paint(f"{escape_bytes(task.comm)}[{task.pid}]", "heading")
-        yield _line("state", "a zombie: it has ended and holds nothing but its number")
+        yield from _heading(_process(task), "", style)
+        text = "a zombie: it has ended and holds nothing but its number"
+        yield from _line("state", text, style)
 
 
-def _title(container: Container, style: Style) -> str:
-    name = style.paint(escape(container.name), "heading")
+def _heading(name: str, text: str, style: Style) -> Iterator[str]:
+    """The first line: whom the card is about, and what else is said at once; wrapped too."""
+    name = style.text(name)
+    first, *others = wrap(f"{name}  {style.text(text)}".rstrip(" "), style.width)
+    if first.startswith(name):
+        first = style.paint(name, "heading") + first[len(name) :]
+    yield from (first, *others)
+
+
+def _origin(container: Container) -> str:
     image = f"  {escape(container.image)}" if container.image else ""
-    return f"{name}  {container.engine}://{escape(container.id[:12])}{image}"
+    return f"{container.engine}://{escape(container.id[:12])}{image}"
+
+
+def _process(task: Task) -> str:
+    return f"{escape_bytes(task.comm)}[{task.pid}]"
 
 
 def _group(snapshot: Snapshot, found: Found, group: Group, style: Style) -> Iterator[str]:
     tasks = {task.pid: task for task in snapshot.tasks}
     leader = found.task or tasks[group.leader]
     age = duration(max(int(snapshot.uptime - leader.start / 100), 0))
-    process = f"pid {leader.pid}  {counted(len(group.pids), 'process', 'processes')}  up {age}"
+    count = counted(len(group.pids), "process", "processes")
+    owner = common.owner_text(group.owner)
+    name = owner
+    text = f"pid {leader.pid}  {count}"
     if found.container is not None:
-        yield f"{_title(found.container, style)}  {process}"
-    else:
-        yield f"{style.paint(common.owner_text(group.owner), 'heading')}  {process}"
+        name, text = escape(found.container.name), f"{_origin(found.container)}  {text}"
+    elif found.task is not None and leader.pid != group.owner.pid:
+        name = _process(leader)
+        text = f"one of {count} of {owner}" if len(group.pids) > 1 else f"of {owner}"
+    yield from _heading(name, f"{text}  up {age}", style)
     command = command_line(leader.command or b"") or escape_bytes(leader.comm)
-    yield _line("command", style.text(command))
+    if style.width is not None:
+        command = clip(command, _COMMAND_LINES * style.width)
+    yield from _line("command", command, style)
     declared = dict(found.container.declared) if found.container else {}
     by_inode = {(ns.id.type, ns.id.ino): ns for ns in snapshot.namespaces}
-    for kind, cell in zip(TYPES, cells_of(snapshot, group), strict=True):
-        text = _meaning(cell, style)
+    cells = dict(zip(TYPES, cells_of(snapshot, group), strict=True))
+    for kind, cell in cells.items():
+        meaning, rest = _meaning(cell)
         detail = _detail(by_inode.get((kind, cell.ino)), cell)
         said = declared.get(kind)
         told = f"declared {escape(said)}" if said else ""
-        yield _line(kind, ", ".join(filter(None, (text, detail, told))))
+        text = ", ".join(filter(None, (meaning + rest, detail, told)))
+        yield from _line(kind, text, style, meaning, _ROLES.get(cell.meaning))
     if leader.credentials is not None:
-        yield _line("powers", _powers(leader.credentials))
+        users = cells[NamespaceType.USER]
+        inner = None if users.meaning == "host" else by_inode.get((NamespaceType.USER, users.ino))
+        who = _who(leader.credentials.uids[1], snapshot.users, inner)
+        yield from _line("powers", _powers(leader.credentials, who), style)
     if group.owner.kind != "host":
-        yield _line("sees", _sight(sees(snapshot, group), host_files(snapshot, group)))
-    yield _line("next", f"nsctl ls -p {leader.pid} | nsctl tree -t user | nsctl matrix")
+        seen = _sight(sees(snapshot, group), host_files(snapshot, group))
+        yield from _line("sees", seen, style)
+    hints = f"nsctl ls -p {leader.pid} | nsctl tree -t user | nsctl matrix"
+    yield from _line("next", hints, style)
 
 
-def _meaning(cell: Cell, style: Style) -> str:
+def _meaning(cell: Cell) -> tuple[str, str]:
+    """The word that says what a namespace is, and what belongs to it."""
     if cell.meaning == "shared":
-        others = ", ".join(map(common.owner_text, cell.shared_with))
-        return f"{style.paint('shared', 'shared')} with {others}"
+        return "shared", f" with {', '.join(map(common.owner_text, cell.shared_with))}"
     words = {"own": "own", "host": "the HOST's", "unreadable": "not readable", "absent": "none"}
-    return style.paint(words[cell.meaning], _ROLES.get(cell.meaning))
+    return words[cell.meaning], ""
+
+
+def _who(uid: int, users: Mapping[int, str], inner: Namespace | None) -> str:
+    """Name a user: outside, and in a user namespace that is not the host's inside too."""
+    name = escape(users.get(uid, f"uid {uid}"))
+    if inner is None or inner.maps is None:
+        return name
+    for extent in inner.maps.uids:
+        if 0 <= uid - extent.outside < extent.length:
+            return f"uid {uid - extent.outside + extent.inside} inside, {name} outside"
+    return f"no uid inside, {name} outside"
 
 
 def _detail(namespace: Namespace | None, cell: Cell) -> str:
@@ -139,18 +243,17 @@ def _detail(namespace: Namespace | None, cell: Cell) -> str:
     return ""
 
 
-def _powers(credentials: Credentials) -> str:
+def _powers(credentials: Credentials, who: str) -> str:
     nnp = {None: "no_new_privs unknown", False: "no_new_privs off", True: "no_new_privs on"}
     seccomp = credentials.seccomp
     filters = credentials.seccomp_filters
     said = "seccomp unknown" if seccomp is None else _SECCOMP.get(seccomp, f"seccomp {seccomp}")
     if seccomp == 2 and filters is not None:
         said = counted(filters, "seccomp filter")
-    uid = f"uid {credentials.uids[1]} outside"
     caps = f"{capability.describe(credentials.caps.effective)} (effective)"
     if credentials.caps.bounding != credentials.caps.effective:
         caps += f", {capability.describe(credentials.caps.bounding)} (bounding)"
-    return "; ".join((uid, caps, nnp[credentials.no_new_privs], said))
+    return "; ".join((who, caps, nnp[credentials.no_new_privs], said))
 
 
 _SEEN = {
@@ -192,75 +295,97 @@ def _files(files: tuple[HostFiles, ...] | None) -> str:
 def _namespace(snapshot: Snapshot, row: Membership, style: Style) -> Iterator[str]:
     namespace = row.namespace
     identity = namespace.id
-    yield style.paint(f"{identity.type}:[{identity.ino}]", "heading") + (
-        f"  {identity.type.word} namespace"
-    )
-    yield _line("whose", ", ".join(map(common.owner_text, row.owners)) or "no process is in it")
+    name = f"{identity.type}:[{identity.ino}]"
+    yield from _heading(name, f"{identity.type.word} namespace", style)
+    was = f"; it was {common.owner_text(row.was)}'s" if row.was else ""
+    owners = ", ".join(map(common.owner_text, row.owners))
+    yield from _line("whose", owners or f"no process is in it{was}", style)
     pids = " ".join(str(task.pid) for task in row.tasks[:20])
     more = f" and {len(row.tasks) - 20} more" if len(row.tasks) > 20 else ""
-    yield _line("nprocs", f"{len(row.tasks)}  {pids}{more}".rstrip())
-    for holder in row.holders:
-        where = {
-            "bind": f"bind mount {escape_bytes(holder.path)}",
-            "fd": f"descriptor {holder.fd} of process {holder.pid}",
-            "child": f"waits for the next child of process {holder.pid}",
-        }[holder.kind]
-        yield _line("held", where)
+    yield from _line("nprocs", f"{len(row.tasks)}  {pids}{more}".rstrip(), style)
+    for holder in row.holders[:_HOLDERS]:
+        yield from _line("held", _held(holder, row.below), style)
+    if len(row.holders) > _HOLDERS:
+        yield from _line("", f"and by {len(row.holders) - _HOLDERS} more", style)
     if namespace.parent:
-        yield _line("parent", f"{identity.type}:[{namespace.parent}]")
+        yield from _line("parent", f"{identity.type}:[{namespace.parent}]", style)
     if namespace.owner:
-        yield _line("owner", f"user:[{namespace.owner}]")
+        yield from _line("owner", f"user:[{namespace.owner}]", style)
     if namespace.owner_uid is not None:
         name = snapshot.users.get(namespace.owner_uid, "")
         known = f" ({escape(name)})" if name else ""
-        yield _line("creator", f"uid {namespace.owner_uid}{known}")
+        yield from _line("creator", f"uid {namespace.owner_uid}{known}", style)
     if namespace.maps is not None:
-        yield _line("uids", extents(namespace.maps.uids))
-        yield _line("gids", extents(namespace.maps.gids))
+        yield from _line("uids", extents(namespace.maps.uids), style)
+        yield from _line("gids", extents(namespace.maps.gids), style)
     if namespace.offsets is not None:
         boot, mono = shift(namespace.offsets.boottime), shift(namespace.offsets.monotonic)
-        yield _line("clocks", f"boot time {boot}, monotonic {mono}")
+        yield from _line("clocks", f"boot time {boot}, monotonic {mono}", style)
     if namespace.ns_id is not None:
-        yield _line("id", f"{namespace.ns_id}, never used again in this boot")
+        yield from _line("id", f"{namespace.ns_id}, never used again in this boot", style)
+
+
+def _held(holder: Holder, below: int) -> str:
+    """Say what keeps a namespace alive, and where to find it.
+
+    Args:
+        holder: what keeps it.
+        below: how many namespaces have it for their parent or owner.
+    """
+    process = f"process {holder.pid}"
+    if holder.tid:
+        process = f"thread {holder.tid} of {process}"
+    descriptor = f"descriptor {holder.fd} of {process}"
+    words = {
+        "thread": f"{process} is in it",
+        "child": f"waits for the next child of {process}",
+        "fd": descriptor,
+        "socket": f"a socket, {descriptor}",
+        "tun": f"a network device of it, {descriptor}",
+        "inflight": f"an unread message for {descriptor}",
+        "ioring": f"registered with an io_uring, {descriptor}",
+        "bind": f"bind mount {escape_bytes(holder.path)}",
+        "kernel": f"{counted(below, 'namespace')} below it"
+        if below
+        else "nothing that was found; only the kernel's own lists lead to it",
+    }
+    return words[holder.kind]
 
 
 def _json(snapshot: Snapshot, found: Found) -> dict[str, Any]:
     if found.namespace is not None:
         return _json_namespace(found.namespace)
-    row: dict[str, Any] = {}
     group = found.group
     if group is None:
-        container = found.container
-        row["whose"] = None
-        row["name"] = container.name if container else None
-        row["state"] = container.state if container else "zombie"
-        return row
+        return _json_without_group(found)
     tasks = {task.pid: task for task in snapshot.tasks}
     leader = found.task or tasks[group.leader]
-    row.update(whose=whose(group.owner), pid=leader.pid, pids=list(group.pids))
+    row: dict[str, Any] = {
+        "whose": whose(group.owner),
+        "pid": leader.pid,
+        "pids": list(group.pids),
+    }
     put_text(row, "comm", leader.comm)
+    command = leader.command
+    put_text(row, "command", None if command is None else command_bytes(command))
+    put_text(row, "cgroup", leader.cgroup)
+    cells = dict(zip(TYPES, cells_of(snapshot, group), strict=True))
     row["cells"] = {
         str(kind): {
             "is": cell.meaning,
             "ns": cell.ino if cell.ino > 0 else None,
             "with": [whose(owner) for owner in cell.shared_with],
+            "group": None,
+            "offset": cell.offsets._asdict() if cell.offsets else None,
         }
-        for kind, cell in zip(TYPES, cells_of(snapshot, group), strict=True)
+        for kind, cell in cells.items()
     }
     if leader.credentials is not None:
-        credentials = leader.credentials
-        row["powers"] = {
-            "uids": list(credentials.uids),
-            "gids": list(credentials.gids),
-            "groups": list(credentials.groups),
-            **{
-                name: capability.names(mask)
-                for name, mask in zip(credentials.caps._fields, credentials.caps, strict=True)
-            },
-            "no_new_privs": credentials.no_new_privs,
-            "seccomp": credentials.seccomp,
-            "seccomp_filters": credentials.seccomp_filters,
-        }
+        row.update(_json_powers(leader.credentials, snapshot.users))
+    inside = cells[NamespaceType.USER].ino
+    maps = next((ns.maps for ns in snapshot.namespaces if ns.id.ino == inside), None)
+    row["uid_map"] = common.map_rows(maps.uids) if maps else None
+    row["gid_map"] = common.map_rows(maps.gids) if maps else None
     sight = sees(snapshot, group)
     row["sees"] = {
         "host_processes": sight.host_processes,
@@ -269,6 +394,38 @@ def _json(snapshot: Snapshot, found: Found) -> dict[str, Any]:
         "host_files": _json_files(host_files(snapshot, group)),
     }
     return row
+
+
+def _json_without_group(found: Found) -> dict[str, Any]:
+    container, task = found.container, found.task
+    row: dict[str, Any] = {
+        "whose": whose(owner_of(container), was=True) if container else None,
+        "pid": task.pid if task else None,
+        "pids": [],
+    }
+    if task is not None:
+        put_text(row, "comm", task.comm)
+    row["state"] = container.state if container else "zombie"
+    return row
+
+
+def _json_powers(credentials: Credentials, users: Mapping[int, str]) -> dict[str, Any]:
+    uid = credentials.uids[1]
+    seccomp = credentials.seccomp
+    return {
+        "uid": uid,
+        "user": users.get(uid),
+        "uids": list(credentials.uids),
+        "gids": list(credentials.gids),
+        "groups": list(credentials.groups),
+        "capabilities": {
+            name: capability.names(mask)
+            for name, mask in zip(credentials.caps._fields, credentials.caps, strict=True)
+        },
+        "no_new_privs": credentials.no_new_privs,
+        "seccomp": None if seccomp is None else _SECCOMP_WORDS.get(seccomp, str(seccomp)),
+        "seccomp_filters": credentials.seccomp_filters,
+    }
 
 
 def _json_files(files: tuple[HostFiles, ...] | None) -> list[dict[str, Any]] | None:
@@ -292,13 +449,14 @@ def _json_namespace(row: Membership) -> dict[str, Any]:
         "ns": namespace.id.ino,
         "type": str(namespace.id.type),
         "ns_id": namespace.ns_id,
-        "whose": whose(row.owners[0]) if row.owners else None,
+        "whose": common.whose_row(row),
         "members": [whose(owner) for owner in row.owners],
         "processes": [task.pid for task in row.tasks],
+        "holders": common.holder_rows(row.holders),
         "pns": namespace.parent,
         "ons": namespace.owner,
         "owner_uid": namespace.owner_uid,
-        "uids": [list(extent) for extent in maps.uids] if maps else None,
-        "gids": [list(extent) for extent in maps.gids] if maps else None,
+        "uid_map": common.map_rows(maps.uids) if maps else None,
+        "gid_map": common.map_rows(maps.gids) if maps else None,
         "offsets": offsets._asdict() if offsets else None,
     }

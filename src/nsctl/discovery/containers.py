@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from nsctl.discovery.draft import Draft
 from nsctl.errors import NsctlError, translate
+from nsctl.model.container import Container
 from nsctl.model.part import Gap, Part, PartState
+from nsctl.model.task import Task
+
+# A shorter id is a name that a person chose: two engines may have the same one.
+_UNIQUE_ID = 32
 
 
 def run(draft: Draft) -> None:
     """Ask every engine."""
+    rows: list[Container] = []
     for name, source in draft.sources.items():
         try:
-            draft.containers.extend(source())
+            rows.extend(source(draft))
         except (NsctlError, OSError) as error:
             told = translate(error, "list", name) if isinstance(error, OSError) else error
             draft.gaps.append(
@@ -23,3 +29,62 @@ def run(draft: Draft) -> None:
                     told.sentence,
                 )
             )
+    draft.containers.extend(_qualified(_once(rows), draft))
+
+
+def _once(rows: list[Container]) -> list[Container]:
+    """Leave out what was told of before: by the host's own engines, or by an earlier source."""
+    kept = []
+    pids: set[int] = set()
+    ids: set[str | tuple[str, str, str]] = set()
+    for row in sorted(rows, key=lambda row: bool(row.vouched_by)):
+        key = row.id if len(row.id) >= _UNIQUE_ID else (row.engine, row.scope, row.id)
+        if row.pid in pids or key in ids:
+            continue
+        kept.append(row)
+        if row.pid:
+            pids.add(row.pid)
+        ids.add(key)
+    return kept
+
+
+def _qualified(rows: list[Container], draft: Draft) -> list[Container]:
+    """Name containers of other users' engines, and of engines in containers, as such."""
+    if not any(row.vouched_by or row.user for row in rows):
+        return rows
+    by_pid = {task.pid: task for task in draft.tasks}
+    hosts = [row for row in rows if not row.vouched_by]
+    named = []
+    for row in rows:
+        if (row.vouched_by or row.user) and (not row.user or row.user != draft.reader.uid):
+            whose = _whose(row, by_pid, hosts)
+            pod = f"{row.pod}@{whose}" if row.pod else ""
+            named.append(row._replace(name=f"{row.name}@{whose}", pod=pod))
+        else:
+            named.append(row)
+    return named
+
+
+def _whose(row: Container, by_pid: dict[int, Task], hosts: list[Container]) -> str:
+    """Name the user whose engine tells of a container, or the container that the engine is in."""
+    if row.user:
+        return str(row.user)
+    names = {each.pid: each.name for each in hosts if each.pid}
+    seen: set[int] = set()
+    pid = row.vouched_by
+    while pid in by_pid and pid not in seen:
+        if pid in names:
+            return names[pid]
+        seen.add(pid)
+        pid = by_pid[pid].ppid
+    groups = b"\n" + (by_pid[row.vouched_by].cgroup or b"") if row.vouched_by in by_pid else b""
+    for each in hosts:
+        if any(os_path in groups for os_path in _lines(each)):
+            return each.name
+    return str(row.vouched_by)
+
+
+def _lines(row: Container) -> list[bytes]:
+    """What the end of a line of /proc/PID/cgroup holds for what is in or below its groups."""
+    paths = [path.encode("utf-8", "surrogateescape") for path in row.cgroups]
+    return [b":" + path + end for path in paths for end in (b"\n", b"/")]

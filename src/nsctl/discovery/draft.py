@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from nsctl.kernel.procfs import CLOCK_TICKS, ProcFs
 from nsctl.model.container import Container
 from nsctl.model.mount import Mount
-from nsctl.model.namespace import Namespace, NamespaceId, NamespaceType
+from nsctl.model.namespace import Holder, Namespace, NamespaceId, NamespaceType
 from nsctl.model.part import Gap, Part, PartState
 from nsctl.model.snapshot import Reader, Reference
 from nsctl.model.task import Task
 
+if TYPE_CHECKING:
+    from nsctl.child.foreign_files import ForeignFiles
+
 _CAP_SYS_PTRACE = 19
 _TICK = 1_000_000_000 // CLOCK_TICKS
+_WAYS = 8
+# Half of the usual limit of open files, so that there is room for what a step opens.
+_KEPT = 512
 
-ContainerSource = Callable[[], Iterable[Container]]
-"""What an engine is to discovery: something that lists containers."""
+ContainerSource = Callable[["Draft"], Iterable[Container]]
+"""What an engine is to discovery: something that lists containers, given the processes."""
+
+
+class Place(NamedTuple):
+    """A descriptor of another process.
+
+    Attributes:
+        pid: the process.
+        fd: its number.
+        tid: the thread whose own table it is in, 0 for the table of the process.
+    """
+
+    pid: int
+    fd: int
+    tid: int = 0
 
 
 class Draft:
@@ -27,6 +48,24 @@ class Draft:
         proc: the procfs that is read.
         parts: what was asked for, with everything that it needs.
         sources: engines, by name; handed in so that discovery need not know them.
+
+    Attributes:
+        own_numbers: the procfs numbers processes as the reader's own PID namespace does, so that
+            system calls find them by these numbers.
+        holders: what keeps each namespace alive besides processes, each once.
+        ways: paths below the procfs that lead to a namespace besides those of processes.
+        kept: descriptors of namespaces to which no path leads.
+        childless: process and thread ids of threads whose PID namespace for children no process
+            was ever in; the processes' own rows tell of their first threads.
+        mount_tables: directories below the procfs whose mountinfo shows a mount namespace.
+        unreached: namespaces to which only a bind mount in another mount namespace leads: that
+            one's inode, and the mount point in it.
+        nsfs_mounts: ids of all bind mounts of namespaces, as fdinfo shows them.
+        nsfs_names: last component of each of their mount points.
+        compares: the kernel tells whether threads share their table of descriptors.
+        sockets: by inode, the descriptors of each socket that was met.
+        tuns: descriptors of /dev/net/tun.
+        rings: descriptors of io_urings.
     """
 
     def __init__(
@@ -45,11 +84,72 @@ class Draft:
         self.mounts: dict[int, tuple[Mount, ...]] = {}
         self.users: dict[int, str] = {}
         self.gaps: list[Gap] = []
+        self.own_numbers = False
+        self.holders: dict[tuple[NamespaceType, int], dict[Holder, None]] = {}
+        self.ways: dict[tuple[NamespaceType, int], list[str]] = {}
+        self.kept: dict[tuple[NamespaceType, int], int] = {}
+        self.childless: list[tuple[int, int]] = []
+        self.mount_tables: dict[int, list[str]] = {}
+        self.unreached: dict[tuple[NamespaceType, int], tuple[int, bytes]] = {}
+        self.nsfs_mounts: set[int] = set()
+        self.nsfs_names: set[str] = set()
+        self._foreign: ForeignFiles | None = None
+        self.compares = True
+        self.sockets: dict[int, list[Place]] = {}
+        self.tuns: list[Place] = []
+        self.rings: list[Place] = []
 
     def add_namespace(self, kind: NamespaceType, ino: int) -> None:
         """Note that a namespace exists, if that is news."""
         if (kind, ino) not in self.namespaces:
             self.namespaces[kind, ino] = Namespace(NamespaceId(kind, self.dev, ino))
+
+    def hold(self, kind: NamespaceType, ino: int, holder: Holder, way: str = "") -> None:
+        """Note what keeps a namespace alive; the namespace may be news.
+
+        Args:
+            kind: its type.
+            ino: its inode.
+            holder: what keeps it.
+            way: path below the procfs that leads to it, "" where none does.
+        """
+        self.add_namespace(kind, ino)
+        self.holders.setdefault((kind, ino), {})[holder] = None
+        if way:
+            ways = self.ways.setdefault((kind, ino), [])
+            if len(ways) < _WAYS:
+                ways.append(way)
+
+    @property
+    def helper_pid(self) -> int:
+        """The helper's process, a part of the reader which is in no row; 0 where there is none."""
+        return self._foreign.pid if self._foreign is not None else 0
+
+    @property
+    def foreign(self) -> ForeignFiles:
+        """The helper that looks at descriptors of other processes; there is one a snapshot."""
+        if self._foreign is None:
+            from nsctl.child.foreign_files import ForeignFiles
+
+            self._foreign = ForeignFiles(self.dev)
+        return self._foreign
+
+    def keep(self, kind: NamespaceType, ino: int, fd: int) -> None:
+        """Keep a namespace open that no path leads to; its descriptor is not taken over.
+
+        Beyond a bound nothing is kept: what a namespace says of itself is then lacking.
+        """
+        if (kind, ino) not in self.kept and len(self.kept) < _KEPT:
+            self.kept[kind, ino] = os.dup(fd)
+
+    def close(self) -> None:
+        """Close what was kept open, and end the helper."""
+        if self._foreign is not None:
+            self._foreign.close()
+            self._foreign = None
+        for fd in self.kept.values():
+            os.close(fd)
+        self.kept.clear()
 
     def start_of(self, shown: int) -> int:
         """Turn a start time as this procfs shows it into one of the initial time namespace.
@@ -103,14 +203,15 @@ class Draft:
         """
         if not pids:
             return
-        count = "1 process" if len(pids) == 1 else f"{len(pids)} processes"
-        named = f" ({', '.join(map(str, pids))})" if len(pids) <= 3 else ""
+        numbers = ", ".join(map(str, pids))
+        named = f"processes {numbers}" if len(pids) <= 3 else f"{len(pids)} processes"
+        whose = f"process {numbers}" if len(pids) == 1 else named
         cause, needs = self.cure()
         self.gaps.append(
             Gap(
                 part,
                 self.proc.root,
-                f"{what} of {count}{named}",
+                f"{what} of {whose}",
                 state,
                 cause,
                 needs,

@@ -25,6 +25,8 @@ class Members:
         self._root = draft.proc.root
         self._dev = draft.dev
         self._namespaces = draft.namespaces
+        self._ways = draft.ways
+        self._kept = draft.kept
         self._of: dict[tuple[NamespaceType, int], list[tuple[int, str]]] = {}
         columns = (*TYPES, NamespaceType.PID, NamespaceType.TIME)
         for task in draft.tasks:
@@ -51,10 +53,12 @@ class Members:
 
     def _open(self, kind: NamespaceType, ino: int) -> int | None:
         # A path may have been mounted over: what is opened must not block, and is checked.
-        known = self._namespaces[kind, ino]
+        kept = self._kept.get((kind, ino))
+        if kept is not None:
+            return os.dup(kept)
         ways = [f"{self._root}/{pid}/ns/{link}" for pid, link in self._of.get((kind, ino), ())]
-        ways += [f"{self._root}/{h.pid}/fd/{h.fd}" for h in known.holders if h.kind == "fd"]
-        ways += map(os.fsdecode, known.nsfs_paths)
+        ways += [f"{self._root}/{way}" for way in self._ways.get((kind, ino), ())]
+        ways += map(os.fsdecode, self._namespaces[kind, ino].nsfs_paths)
         for path in ways:
             try:
                 fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -70,6 +74,12 @@ class Members:
                 return fd
             os.close(fd)  # the process moved on; this is another namespace, or another file
         return None
+
+    def has_way(self, kind: NamespaceType, ino: int) -> bool:
+        """Tell whether anything that can be opened leads to a namespace, or did."""
+        key = kind, ino
+        known = self._namespaces[key].nsfs_paths
+        return bool(self._of.get(key) or self._ways.get(key) or key in self._kept or known)
 
     def pids(self, kind: NamespaceType, ino: int) -> list[int]:
         """Process ids, lowest first, that are in a namespace; at most a handful."""

@@ -29,14 +29,13 @@ def run(draft: Draft) -> None:
             )
         )
         return
-    for name, ino, path in nsfs_mounts(raw):
+    for name, ino, path, _ in nsfs_mounts(raw):
         kind = _KINDS.get(name)
         if kind is None:  # a type that nsctl does not know
             continue
-        draft.add_namespace(kind, ino)
+        draft.hold(kind, ino, Holder("bind", path=path, mntns=draft.reader.ns[_MNT]))
         namespace = draft.namespaces[kind, ino]
         if path not in namespace.nsfs_paths:
-            holder = Holder("bind", path=path, mntns=draft.reader.ns[_MNT])
             draft.namespaces[kind, ino] = namespace._replace(
-                nsfs_paths=(*namespace.nsfs_paths, path), holders=(*namespace.holders, holder)
+                nsfs_paths=(*namespace.nsfs_paths, path)
             )

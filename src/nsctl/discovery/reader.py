@@ -31,7 +31,10 @@ def run(draft: Draft) -> None:
         return
     try:
         pid = parse_stat(read_file("stat", directory)).pid
-        caps = parse_status(read_file("status", directory)).credentials.caps.effective
+        status = parse_status(read_file("status", directory))
+        caps = status.credentials.caps.effective
+        # Of a PID namespace further out there would be a number for each on the way to ours.
+        draft.own_numbers = pid == os.getpid() and len(status.nspids) <= 1
         ns = read_ns_links(directory)
         draft.reader = Reader(pid, os.geteuid(), caps, ns)
         draft.dev = _device(draft.proc.root)

@@ -13,7 +13,7 @@ from nsctl.discovery.members import Members
 from nsctl.errors import refused
 from nsctl.kernel import nsfs
 from nsctl.model.namespace import NamespaceType
-from nsctl.model.part import Part
+from nsctl.model.part import Gap, Part, PartState
 
 _HIERARCHICAL = frozenset({NamespaceType.USER, NamespaceType.PID})
 
@@ -21,11 +21,24 @@ _HIERARCHICAL = frozenset({NamespaceType.USER, NamespaceType.PID})
 def run(draft: Draft) -> None:
     """Ask every namespace that can be opened."""
     members = Members(draft)
+    closed = 0
     for kind, ino in list(draft.namespaces):
         with members.open(kind, ino) as fd:
             if fd is not None:
                 _ask(draft, kind, ino, fd)
+            else:
+                closed += not members.has_way(kind, ino)
     draft.note_unopened(Part.RELATIONS, "parents and owners", members.refused)
+    if closed:
+        draft.gaps.append(
+            Gap(
+                Part.RELATIONS,
+                draft.proc.root,
+                f"parents and owners of {closed} namespace{'s' if closed > 1 else ''}",
+                PartState.PARTIAL,
+                "nothing that can be opened leads to them",
+            )
+        )
 
 
 def _ask(draft: Draft, kind: NamespaceType, ino: int, fd: int) -> None:

@@ -10,22 +10,30 @@ from collections.abc import Callable, Iterable, Mapping
 from nsctl.discovery.draft import ContainerSource, Draft, Step
 from nsctl.errors import NsctlError, translate
 from nsctl.kernel.procfs import ProcFs
+from nsctl.model.namespace import Namespace
 from nsctl.model.part import Part, PartState
 from nsctl.model.snapshot import Snapshot
 
 STEPS: tuple[Step, ...] = (
     Step("reader", None, ()),
+    Step("helper", Part.SOCKETS, ()),
     Step("tasks", Part.TASKS, ()),
     Step("reference", None, (Part.TASKS,)),
     Step("namespaces", Part.NAMESPACES, (Part.TASKS,)),
+    Step("threads", Part.THREADS, (Part.NAMESPACES,)),
+    Step("children", Part.CHILDREN, (Part.NAMESPACES,)),
     Step("nsfs_paths", Part.NSFS_PATHS, (Part.NAMESPACES,)),
-    Step("descriptors", Part.DESCRIPTORS, (Part.NAMESPACES,)),
+    Step("mounted", Part.MOUNTED, (Part.NAMESPACES, Part.NSFS_PATHS)),
+    Step("descriptors", Part.DESCRIPTORS, (Part.NAMESPACES, Part.MOUNTED)),
+    Step("rings", Part.RINGS, (Part.DESCRIPTORS,)),
+    Step("sockets", Part.SOCKETS, (Part.DESCRIPTORS,)),
+    Step("inflight", Part.INFLIGHT, (Part.DESCRIPTORS,)),
     Step("relations", Part.RELATIONS, (Part.NAMESPACES,)),
     Step("id_maps", Part.ID_MAPS, (Part.NAMESPACES,)),
     Step("time_offsets", Part.TIME_OFFSETS, (Part.NAMESPACES,)),
     Step("netnsids", Part.NETNSIDS, (Part.NAMESPACES,)),
     Step("mounts", Part.MOUNTS, (Part.TASKS,)),
-    Step("containers", Part.CONTAINERS, (Part.TASKS,)),
+    Step("containers", Part.CONTAINERS, (Part.TASKS, Part.CGROUPS)),
     Step("users", None, (Part.TASKS,)),
 )
 """Every step, in the order in which they run."""
@@ -91,6 +99,8 @@ def take(
     except ValueError as error:
         what = f" ({step.module})" if step else ""
         raise NsctlError("understand", f"{proc_root}{what}", str(error)) from error
+    finally:
+        draft.close()
     host = os.uname()
     return Snapshot(
         began=began,
@@ -104,12 +114,21 @@ def take(
         host=draft.reference,
         parts=_states(draft),
         tasks=tuple(draft.tasks),
-        namespaces=tuple(sorted(draft.namespaces.values(), key=lambda ns: ns.id.ino)),
+        namespaces=tuple(_held(draft)),
         containers=tuple(draft.containers),
         mounts=draft.mounts,
         users=draft.users,
         gaps=tuple(draft.gaps),
     )
+
+
+def _held(draft: Draft) -> list[Namespace]:
+    """All namespaces with what keeps them alive, by inode."""
+    rows = [
+        namespace._replace(holders=tuple(draft.holders.get(key, ())))
+        for key, namespace in draft.namespaces.items()
+    ]
+    return sorted(rows, key=lambda namespace: namespace.id.ino)
 
 
 def _boot(proc: ProcFs) -> tuple[str, float]:

@@ -30,6 +30,8 @@ def run(draft: Draft) -> None:
     """Read every process."""
     reader = _TaskReader(draft)
     for pid in draft.proc.pids():
+        if pid == draft.helper_pid:
+            continue
         task = reader.read(pid)
         if task is not None:
             draft.tasks.append(task)

@@ -222,6 +222,21 @@ def parse_fdinfo_mount(raw: bytes) -> int:
     raise ValueError("fdinfo has no mnt_id")
 
 
+def parse_fdinfo_ino(raw: bytes) -> int:
+    """Parse the inode number out of /proc/PID/fdinfo/FD (proc_pid_fdinfo(5), since 5.14).
+
+    Returns:
+        The number as the kernel has it in memory; 0 where it does not say.
+
+    Raises:
+        ValueError: the line holds no number.
+    """
+    for line in raw.split(b"\n"):
+        if line.startswith(b"ino:"):
+            return int(line[4:])
+    return 0
+
+
 class ProcFs:
     """One mounted procfs.
 

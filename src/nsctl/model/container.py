@@ -9,7 +9,9 @@ class Container(NamedTuple):
     """One container of one engine.
 
     Attributes:
-        name: as its engine names it.
+        name: as its engine names it; NAME@UID for one of another ordinary user's engine,
+            NAME@CONTAINER for one whose engine runs in a container, so that none of these can be
+            taken for the host's own.
         engine: "docker", "podman", "nsctl" ..
         id: the engine's whole id.
         image: image name or root file system, as the engine says it.
@@ -21,6 +23,11 @@ class Container(NamedTuple):
         labels: key and value pairs.
         declared: what was asked for, namespace type or setting to value ("net": "host").
         cgroups: paths, each below its hierarchy, whose processes are the container's.
+        mnt_ns_id: the kernel's id of its mount namespace in this boot, 0 unknown.
+        user: whose word this is: 0 root's, else the ordinary user's whose engine made it.
+        vouched_by: the daemon, shim or monitor that tells of it, where that is not the host's
+            own: it is an ordinary user's, or runs in a container. Else 0.
+        scope: the engine's own namespace that it is in (containerd's), "" where it has none.
     """
 
     name: str
@@ -35,3 +42,7 @@ class Container(NamedTuple):
     labels: tuple[tuple[str, str], ...] = ()
     declared: tuple[tuple[str, str], ...] = ()
     cgroups: tuple[str, ...] = ()
+    mnt_ns_id: int = 0
+    user: int = 0
+    vouched_by: int = 0
+    scope: str = ""

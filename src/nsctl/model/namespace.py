@@ -116,19 +116,28 @@ class TimeOffsets(NamedTuple):
     boottime: int
 
 
-HolderKind = Literal["child", "fd", "bind"]
+HolderKind = Literal[
+    "thread", "child", "fd", "socket", "tun", "inflight", "ioring", "bind", "kernel"
+]
 
 
 class Holder(NamedTuple):
     """What keeps a namespace alive besides the processes in it.
 
     Attributes:
-        kind: "child" (it waits for a process's next child), "fd" (an open descriptor), "bind"
-            (a bind mount).
-        pid: the process, 0 for a bind mount.
-        fd: its descriptor, for "fd".
-        path: mount point, for "bind".
+        kind: "thread" (a thread of a process that is elsewhere is in it), "child" (it waits for
+            the next child of a process or thread), "fd" (an open descriptor), "socket" (of a
+            network namespace: one of a process that is elsewhere), "tun" (a descriptor of a
+            device in it), "inflight" (a message that nobody has read yet holds one of these),
+            "ioring" (a file registered with an io_uring), "bind" (a bind mount), "kernel"
+            (nothing of these was found: only the kernel's own lists and other namespaces lead
+            to it).
+        pid: the process; 0 for "bind" and "kernel".
+        fd: the descriptor, in the process's table: the namespace's own, the socket's, the
+            device's, that of the socket which the message waits for, or the ring's.
+        path: mount point in its mount namespace, for "bind".
         mntns: for "bind", inode of the mount namespace that has the mount.
+        tid: the thread, where it is one with a namespace or a table of descriptors of its own.
     """
 
     kind: HolderKind
@@ -136,6 +145,7 @@ class Holder(NamedTuple):
     fd: int = -1
     path: bytes = b""
     mntns: int = 0
+    tid: int = 0
 
 
 class Namespace(NamedTuple):

@@ -14,7 +14,8 @@ class Owner(NamedTuple):
         kind: the host itself, a container, a service of the host, or the process that leads
             a group which is neither.
         name: container or service name, or the leader's command name.
-        engine: "docker", "podman", "nsctl" .. for a container, else "".
+        engine: "docker", "podman", "nsctl" .. for a container; "bwrap" for processes in a sandbox
+            of bubblewrap, which is no engine's container; else "".
         id: the engine's whole id, else "".
         pod: for a container in a pod, the pod's name, else "".
         pid: for kind "process", the leader; for a container its first process; else 0.

@@ -7,7 +7,11 @@ from typing import NamedTuple
 
 
 class Part(StrEnum):
-    """What a view can ask for; only the steps that fill it run."""
+    """What a view can ask for; only the steps that fill it run.
+
+    What descriptors lead to (RINGS, SOCKETS, INFLIGHT) is no more complete than DESCRIPTORS, and
+    what is read of each process no more than TASKS: a gap is noted once, where it is met first.
+    """
 
     TASKS = "tasks"
     CGROUPS = "cgroups"
@@ -20,6 +24,12 @@ class Part(StrEnum):
     NETNSIDS = "netnsids"
     NSFS_PATHS = "nsfs-paths"
     DESCRIPTORS = "descriptors"
+    THREADS = "threads"
+    CHILDREN = "children"
+    MOUNTED = "mounted"
+    RINGS = "rings"
+    SOCKETS = "sockets"
+    INFLIGHT = "inflight"
     MOUNTS = "mounts"
     CONTAINERS = "containers"
 

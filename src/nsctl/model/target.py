@@ -6,21 +6,23 @@ from typing import Literal, NamedTuple
 
 from nsctl.model.namespace import NamespaceType
 
-TargetKind = Literal["host", "pid", "namespace", "path", "name"]
+TargetKind = Literal["host", "pid", "namespace", "path", "name", "pod"]
 
 
 class Target(NamedTuple):
     """A TARGET, taken apart.
 
     Attributes:
-        kind: "host", "pid", "namespace", "path" or "name".
+        kind: "host", "pid", "namespace", "path", "name" or "pod".
         text: as it was typed.
         pid: for kind "pid", the process id.
         ino: for kind "namespace" its inode; for "pid" the inode that one of the process's
             namespaces must have (``PID:INODE`` pins against reuse of the PID), else 0.
         type: for kind "namespace", its type.
         engine: for kind "name", the engine that was named, else "".
-        name: for kind "name", the name or id prefix.
+        name: for kind "name", the name or id prefix; for "pod" the container's in it, or "".
+        pod: for kind "pod", the pod's name.
+        pod_namespace: for kind "pod", the namespace of pods it is in, or "" for any.
     """
 
     kind: TargetKind
@@ -30,3 +32,5 @@ class Target(NamedTuple):
     type: NamespaceType | None = None
     engine: str = ""
     name: str = ""
+    pod: str = ""
+    pod_namespace: str = ""

@@ -86,7 +86,7 @@ def _process(snapshot: Snapshot, target: Target) -> Found:
 
 
 def _name(snapshot: Snapshot, found: list[Group], target: Target) -> Found:
-    container = _container(snapshot, target)
+    container = (_of_pod if target.kind == "pod" else _container)(snapshot, target)
     if container is not None:
         owner = owner_of(container)
         own = [group for group in found if group.owner == owner]
@@ -95,7 +95,9 @@ def _name(snapshot: Snapshot, found: list[Group], target: Target) -> Found:
     named = [
         group
         for group in found
-        if not target.engine and group.owner.kind != "host" and group.owner.name == target.name
+        if group.owner.kind != "host"
+        and group.owner.name == target.name
+        and target.engine in {"", group.owner.engine}
     ]
     if len(named) == 1:
         return Found(named[0])
@@ -111,10 +113,43 @@ def _name(snapshot: Snapshot, found: list[Group], target: Target) -> Found:
 
 def _container(snapshot: Snapshot, target: Target) -> Container | None:
     candidates = [c for c in snapshot.containers if target.engine in {"", c.engine}]
-    exact = [c for c in candidates if target.name in {c.name, c.id}]
-    matches = exact or [c for c in candidates if c.id.startswith(target.name)]
+    exact = [c for c in candidates if _is_called(c, target)]
+    # A prefix is no name that others could not have on purpose.
+    ours = [c for c in candidates if not c.vouched_by]
+    return _only(exact or [c for c in ours if c.id.startswith(target.name)], target)
+
+
+def _is_called(container: Container, target: Target) -> bool:
+    """Tell whether a container has exactly this name or id.
+
+    An id that is not the host's engines' word may be whatever somebody liked.
+    """
+    if target.name == container.name or (target.engine and target.name == _scoped(container)):
+        return True
+    return target.name == container.id and not container.vouched_by
+
+
+def _scoped(container: Container) -> str:
+    return f"{container.scope}/{container.name}" if container.scope else container.name
+
+
+def _of_pod(snapshot: Snapshot, target: Target) -> Container | None:
+    """Find a pod's container; without its name the one that the pod's namespaces come from."""
+    rows = []
+    for each in snapshot.containers:
+        namespace, colon, name = each.pod.rpartition(":")
+        if name == target.pod and target.pod_namespace in {"", namespace if colon else None}:
+            rows.append(each)
+    if target.name:
+        return _only([row for row in rows if target.name in {row.name, row.id}], target)
+    # Its sandbox is called like the pod; Podman's is called after the pod's id.
+    sandboxes = [row for row in rows if row.name == target.pod or row.name.endswith("-infra")]
+    return _only(sandboxes or rows, target)
+
+
+def _only(matches: list[Container], target: Target) -> Container | None:
     if len(matches) > 1:
-        full = ", ".join(f"{c.engine}://{c.name} ({c.id[:12]})" for c in matches)
+        full = ", ".join(f"{c.engine}://{_scoped(c)} ({c.id[:12]})" for c in matches)
         raise AmbiguousTarget(
             "choose",
             f"TARGET {target.text}",

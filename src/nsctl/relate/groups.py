@@ -20,8 +20,10 @@ Isolation = tuple[int, ...]
 
 _WIDTH = len(TYPES)
 _MNT = TYPES.index(NamespaceType.MNT)
+_USER = TYPES.index(NamespaceType.USER)
 # A start that was read in a time namespace set off by a fraction of a tick is one off.
 _START_SLACK = 1
+_BUBBLEWRAP = b"bwrap"
 
 
 class Group(NamedTuple):
@@ -64,7 +66,8 @@ def groups(snapshot: Snapshot) -> list[Group]:
             owner = HOST if ours else _service(task, isolation)
         by_key.setdefault((owner, isolation), []).append(task)
     _adopt_alike(by_key)
-    found = [_group(owner, isolation, tasks) for (owner, isolation), tasks in by_key.items()]
+    comms = {task.pid: task.comm for task in snapshot.tasks}
+    found = [_group(owner, isolation, tasks, comms) for (owner, isolation), tasks in by_key.items()]
     return sorted(found, key=_order)
 
 
@@ -91,14 +94,30 @@ def _adopt_alike(by_key: dict[tuple[Owner | None, Isolation], list[Task]]) -> No
             by_key[claimants[0], isolation].extend(by_key.pop((owner, isolation)))
 
 
-def _group(owner: Owner | None, isolation: Isolation, tasks: list[Task]) -> Group:
+def _group(
+    owner: Owner | None, isolation: Isolation, tasks: list[Task], comms: dict[int, bytes]
+) -> Group:
     pids = {task.pid for task in tasks}
     heads = [task for task in tasks if task.ppid not in pids]
     leader = min(heads or tasks, key=lambda task: (task.start, task.pid))
     if owner is None:
-        name = leader.comm.decode("utf-8", "surrogateescape")
-        owner = Owner("process", name, pid=leader.pid)
+        owner = _leading(leader, tasks, comms)
     return Group(owner, isolation, tuple(sorted(pids)), leader.pid)
+
+
+def _leading(leader: Task, tasks: list[Task], comms: dict[int, bytes]) -> Owner:
+    """Name a group that nobody claims after the process that leads it.
+
+    Bubblewrap keeps no state: a sandbox of its is named after what runs in it. Its own process
+    may be the first inside, or wait outside.
+    """
+    program = leader
+    if leader.comm == _BUBBLEWRAP:
+        inside = [task for task in tasks if task.comm != _BUBBLEWRAP]
+        program = min(inside, key=lambda task: (task.start, task.pid), default=leader)
+    sandboxed = _BUBBLEWRAP in {leader.comm, comms.get(leader.ppid)}
+    name = program.comm.decode("utf-8", "surrogateescape")
+    return Owner("process", name, engine="bwrap" if sandboxed else "", pid=leader.pid)
 
 
 _KINDS = {"host": 0, "container": 1, "service": 2, "process": 3}
@@ -118,8 +137,9 @@ def _container_members(snapshot: Snapshot) -> dict[int, Owner]:
     """Tell which processes are a container's.
 
     A process is a container's when it is in a control group that the engine gave the container,
-    or below one, or when it descends from the container's first process. That one is believed
-    to be the container's only if it began when the engine says, where the engine says it.
+    or below one, or when it descends from the container's first process (what is back in the
+    host's user namespace does so in vain). That one is believed to be the container's only if it
+    began when the engine says, where the engine says it.
     """
     owners: dict[int, Owner] = {}
     if not snapshot.containers:
@@ -161,6 +181,8 @@ def _claim(cgroup: bytes, by_cgroup: dict[bytes, Owner]) -> Owner | None:
 def _inherit(snapshot: Snapshot, owners: dict[int, Owner]) -> None:
     """Pass ownership on from each process to its children."""
     parents = {task.pid: task.ppid for task in snapshot.tasks}
+    users = {task.pid: task.ns[_USER] for task in snapshot.tasks}
+    host = snapshot.host.ns[_USER]
     # Rows are not read at one moment, and may come from a file: parents may run in a circle.
     seen: set[int] = set()
     for pid in parents:
@@ -171,9 +193,14 @@ def _inherit(snapshot: Snapshot, owners: dict[int, Owner]) -> None:
             chain.append(current)
             current = parents[current]
         owner = owners.get(current)
-        if owner is not None:
-            for descendant in chain:
-                owners[descendant] = owner
+        if owner is None:
+            continue
+        for descendant in reversed(chain):
+            # Nobody comes back from a user namespace into the host's. Who is there was started
+            # before his ancestor left, maybe by sudo(8), and is no part of a container.
+            if users[descendant] == host != users.get(owner.pid, host):
+                break
+            owners[descendant] = owner
 
 
 def owner_of(container: Container) -> Owner:

@@ -16,6 +16,7 @@ from nsctl.model.owner import Owner
 from nsctl.model.snapshot import Snapshot
 from nsctl.model.task import Task
 from nsctl.relate.groups import groups
+from nsctl.relate.was import former_owners
 
 _COLUMN = {kind: column for column, kind in enumerate(TYPES)}
 _FOR_CHILDREN = {
@@ -31,13 +32,18 @@ class Membership(NamedTuple):
         namespace: the namespace.
         tasks: the processes in it, ascending by PID.
         owners: whose they are, the host first, each once.
-        holders: what else keeps it alive.
+        holders: what else keeps it alive; without a process and anything that was found to keep
+            it, the one holder is the kernel.
+        below: how many namespaces have it for their parent or owner, and so keep it too.
+        was: whose it was before it had no process, None where that is not known.
     """
 
     namespace: Namespace
     tasks: tuple[Task, ...]
     owners: tuple[Owner, ...]
     holders: tuple[Holder, ...]
+    below: int = 0
+    was: Owner | None = None
 
 
 def memberships(snapshot: Snapshot) -> list[Membership]:
@@ -67,11 +73,37 @@ def memberships(snapshot: Snapshot) -> list[Membership]:
             known = owners.setdefault((column, ino), [])
             if group.owner not in known:
                 known.append(group.owner)
+    kept = _kept_from_below(snapshot)
+    populated = frozenset((TYPES[column], ino) for column, ino in tasks)
+    former = former_owners(snapshot, populated)
     rows = []
     for namespace in snapshot.namespaces:
         key = (_COLUMN[namespace.id.type], namespace.id.ino)
+        named = (namespace.id.type, namespace.id.ino)
         held = [Holder("child", pid=task.pid) for task in waiting.get(key, ())]
         held += namespace.holders
         inside = sorted(tasks.get(key, ()), key=lambda task: task.pid)
-        rows.append(Membership(namespace, tuple(inside), tuple(owners.get(key, ())), tuple(held)))
+        if not inside and not held:
+            held.append(Holder("kernel"))
+        rows.append(
+            Membership(
+                namespace,
+                tuple(inside),
+                tuple(owners.get(key, ())),
+                tuple(held),
+                kept.get(named, 0),
+                former.get(named),
+            )
+        )
     return rows
+
+
+def _kept_from_below(snapshot: Snapshot) -> dict[tuple[NamespaceType, int], int]:
+    """Count the namespaces that each is the parent or the owner of."""
+    counts: dict[tuple[NamespaceType, int], int] = {}
+    for namespace in snapshot.namespaces:
+        kind = namespace.id.type
+        above = {(NamespaceType.USER, namespace.owner), (kind, namespace.parent)}
+        for key in above:
+            counts[key] = counts.get(key, 0) + 1
+    return counts

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nsctl.report.style import PLAIN, Style
-from nsctl.report.tree import Node, depth_first, grow, prefixes, tree
+from nsctl.report.tree import Node, depth_first, grow, prefixes, run_on, tree
 
 pytestmark = pytest.mark.unit
 
@@ -114,3 +114,28 @@ def test_lines_are_those_of_a_plain_recursive_drawing(parents: list[int]) -> Non
     for root in [row for row, parent in enumerate(parents) if parent < 0]:
         expected += [f"{root}", *draw(root, "")]
     assert [f"{prefix}{row}" for row, prefix in grow(parents, PLAIN)] == expected
+
+
+def test_lines_run_on_beside_further_lines_of_a_row() -> None:
+    parents = [-1, 0, 1, 0, -1]
+    assert run_on(grow(parents), parents) == (
+        ["", "│ ", "│   ", "  ", ""],
+        ["│ ", "│ │ ", "│   ", "  ", ""],
+    )
+    assert run_on(grow(parents, ASCII), parents, ASCII)[1] == ["| ", "| | ", "|   ", "  ", ""]
+
+
+def test_below_what_is_not_drawn_any_more_lines_run_on_without_their_stems() -> None:
+    parents = list(range(-1, 70))
+    alone, parent = run_on(grow(parents), parents)
+    assert alone[-1] == parent[-1] == "  "
+
+
+@given(FOREST)
+def test_further_lines_lead_to_every_line_that_is_drawn(parents: list[int]) -> None:
+    grown = grow(parents)
+    alone, parent = run_on(grown, parents)
+    for line, (row, prefix) in enumerate(grown[1:]):
+        if parents[row] >= 0:
+            assert parent[line][len(prefix) - 2] == "│"
+    assert all(text.startswith(stem) for stem, text in zip(alone, parent, strict=True))

@@ -250,3 +250,17 @@ def test_a_container_that_cannot_be_recorded_leaves_no_descriptor(store: Store) 
         with pytest.raises(NsctlError, match="cannot record container web"):
             stores.add(containers, _state("web", 1))
         assert os.listdir("/proc/self/fd") == before
+
+
+def test_what_cannot_be_removed_stops_nothing_else(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    stuck = _state("stuck", 1, status="removing", storage=str(tmp_path / "file" / "x" / "y"))
+    others = [_state(f"gone{number}", number, status="removing") for number in (2, 3)]
+    _add(store, stuck, *others)
+    with pytest.raises(NsctlError, match="cannot remove container stuck"):
+        lifecycle.list_containers(store)
+    assert [row.name for row in own.containers((store.state,))] == ["stuck"]
+    with pytest.raises(NsctlError, match="cannot remove container stuck"):
+        lifecycle.list_containers(store)
+    with pytest.raises(UnknownTarget, match="container web"):
+        lifecycle.stop("web", store)

@@ -1,0 +1,15 @@
+"""The helper that sockets are looked at with, started first so that it is ready when it is asked."""
+
+from __future__ import annotations
+
+import contextlib
+
+from nsctl.discovery.draft import Draft
+
+
+def run(draft: Draft) -> None:
+    """Start it, where system calls find processes by the numbers of this procfs."""
+    if draft.own_numbers:
+        # What asks it later starts it again, and notes why it cannot.
+        with contextlib.suppress(OSError):
+            draft.foreign.start()
