@@ -6,11 +6,12 @@ import sys
 from typing import Any
 
 from nsctl.cli import common
+from nsctl.errors import NsctlError
 from nsctl.model.container import Container
 from nsctl.model.namespace import TYPES
 from nsctl.model.part import Part
 from nsctl.model.snapshot import Snapshot
-from nsctl.relate.groups import Group, groups
+from nsctl.relate.groups import Group, groups, owner_of
 from nsctl.relate.matrix import cells_of
 from nsctl.report.escape import escape
 from nsctl.report.jsonout import document, envelope, put_text
@@ -39,11 +40,13 @@ def main(words: list[str]) -> int:
     parser.add_argument("-q", "--quiet", action="store_true", help="print names only")
     common.add_view_options(parser)
     args = parser.parse_args(words)
+    if args.file is None and args.host_proc == "/proc":
+        _collect()
     snapshot = common.snapshot_of(args.file, args.host_proc, PARTS)
     shown = [c for c in snapshot.containers if not args.own or c.engine == _OWN]
     if args.json:
-        by_id = {group.owner.id: group for group in reversed(groups(snapshot))}
-        rows = [_json(snapshot, container, by_id.get(container.id)) for container in shown]
+        by_owner = {group.owner: group for group in reversed(groups(snapshot))}
+        rows = [_json(snapshot, each, by_owner.get(owner_of(each))) for each in shown]
         sys.stdout.write(document("containers", rows, envelope(snapshot)))
     elif args.quiet:
         common.put(escape(container.name) for container in shown)
@@ -61,6 +64,16 @@ def main(words: list[str]) -> int:
         common.put(table(columns, [_cells(snapshot, container) for container in shown], style))
         common.put(note(snapshot, len(shown), style))
     return common.status(snapshot, strict=args.strict)
+
+
+def _collect() -> None:
+    """Remove what killed commands left; what cannot be removed is told and listed as it is."""
+    from nsctl.run import garbage, store
+
+    try:
+        garbage.collect(store.default_store())
+    except NsctlError as error:
+        common.say(error)
 
 
 def _cells(snapshot: Snapshot, container: Container) -> list[str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from nsctl.cli import common
+from nsctl.errors import UsageError
 from nsctl.run import lifecycle
 
 
@@ -19,10 +22,21 @@ def main(words: list[str]) -> int:
     parser.add_argument(
         "-t",
         "--time",
-        type=float,
+        type=_seconds,
         default=lifecycle.GRACE,
         metavar="SECONDS",
         help="seconds between SIGTERM and SIGKILL (%(default)s)",
     )
     args = parser.parse_args(words)
     return common.for_each(args.names, lambda name: lifecycle.stop(name, grace=args.time))
+
+
+def _seconds(text: str) -> float:
+    """Take a number of seconds that is one, and not for ever."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise UsageError(f"--time takes a number of seconds, not {text!r}")
+    return seconds

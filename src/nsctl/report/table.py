@@ -23,12 +23,28 @@ class Column(NamedTuple):
         shrink: may be cut where the table is wider than the terminal.
         hint: cells that it takes at least once it is filled beyond its heading's width; keeps
             numbers of varying length in place, as the columns of util-linux do. 0 for none.
+        wrap: a line end in a cell begins another line.
     """
 
     name: str
     right: bool = False
     shrink: bool = False
     hint: int = 0
+    wrap: bool = False
+
+
+class Stems(NamedTuple):
+    """What stands in a tree's column beside the further lines of a row.
+
+    Attributes:
+        column: index of the tree's column.
+        alone: for each row, what leads on to the rows that its ancestors still have below it.
+        parent: the same, and what leads on to its own children.
+    """
+
+    column: int
+    alone: Sequence[str]
+    parent: Sequence[str]
 
 
 def table(
@@ -39,6 +55,7 @@ def table(
     headings: bool = True,
     raw: bool = False,
     roles: Mapping[int, Sequence[Role | None]] | None = None,
+    stems: Stems | None = None,
 ) -> list[str]:
     r"""Lay out a table.
 
@@ -51,6 +68,7 @@ def table(
         raw: as ``lsns -r``: cells one blank apart, not aligned, cut or coloured; blanks,
             backslashes and what is not ASCII as ``\xNN``. An empty cell is empty: two blanks.
         roles: for some columns, by their index, a role for each row.
+        stems: how a tree's lines run on, where cells have several lines.
 
     Returns:
         The lines, without line ends; no heading where there are no rows (as libsmartcols).
@@ -63,6 +81,14 @@ def table(
     """
     if not rows:
         return []
+    further: list[bool] = []
+    wraps = [index for index, column in enumerate(columns) if column.wrap and not raw]
+    if any("\n" in row[index] for index in wraps for row in rows):
+        rows, further, origins = _unfold(columns, rows, stems)
+        roles = {
+            index: [None if more else of[row] for row, more in zip(origins, further, strict=True)]
+            for index, of in (roles or {}).items()
+        }
     cells: list[Sequence[str]] = list(zip(*rows, strict=True))
     if len(cells) != len(columns):
         raise ValueError(f"{len(columns)} columns, but rows of {len(cells)} cells")
@@ -95,7 +121,43 @@ def table(
         )
         title.append(_pad(head, size if fill else 0, column.right, style, None)[0])
     lines = list(map(" ".join, zip(*padded, strict=True)))
+    if columns[-1].right and len(sizes) == len(columns):
+        # As libsmartcols, which pads no last cell that has nothing to show on a further line.
+        for line in (index for index, more in enumerate(further) if more):
+            lines[line] = lines[line].removesuffix(" " * sizes[-1])
     return [style.paint(" ".join(title), "heading"), *lines] if headings else lines
+
+
+def _unfold(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], stems: Stems | None
+) -> tuple[list[list[str]], list[bool], list[int]]:
+    """Give each line of a cell a row of its own, as libsmartcols lays out columns that wrap.
+
+    Returns:
+        Rows, for each whether it is a further line, and the row that it was.
+    """
+    unfolded: list[list[str]] = []
+    further: list[bool] = []
+    origins: list[int] = []
+    for origin, row in enumerate(rows):
+        parts = [
+            cell.split("\n") if column.wrap else [cell]
+            for column, cell in zip(columns, row, strict=True)
+        ]
+        height = max(map(len, parts))
+        for line in range(height):
+            cells = [part[line] if line < len(part) else "" for part in parts]
+            if stems and line:
+                # What leads on to children stands beside what is still to come in other columns.
+                beside = any(len(part) > line + 1 for part in parts[: stems.column]) or any(
+                    len(part) > line for part in parts[stems.column :]
+                )
+                stem = stems.parent if beside else stems.alone
+                cells[stems.column] = stem[origin]
+            unfolded.append(cells)
+            further.append(line > 0)
+            origins.append(origin)
+    return unfolded, further, origins
 
 
 class _Measured(NamedTuple):

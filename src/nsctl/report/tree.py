@@ -136,6 +136,34 @@ def grow(parents: Sequence[int], style: Style = PLAIN) -> list[tuple[int, str]]:
     return list(zip(order, prefixes(above, style), strict=True))
 
 
+def run_on(
+    lines: Sequence[tuple[int, str]], parents: Sequence[int], style: Style = PLAIN
+) -> tuple[list[str], list[str]]:
+    """Draw what stands beside further lines of rows, where other cells have several lines.
+
+    Args:
+        lines: from `grow`.
+        parents: what `grow` was given.
+        style: what `grow` was given.
+
+    Returns:
+        For each line, what leads on to rows further down; and the same with what leads on to the
+        children of the row itself.
+    """
+    symbols = _UNICODE if style.unicode else _ASCII
+    leads = {symbols.branch: symbols.vertical, symbols.last: symbols.blank}
+    mothers = {parents[row] for row, prefix in lines if prefix}
+    alone = []
+    for _, prefix in lines:
+        stem, corner = prefix[:-2], prefix[-2:]
+        alone.append(("" if stem.startswith("(") else stem) + leads.get(corner, ""))
+    parent = [
+        stem + symbols.vertical if row in mothers else stem
+        for (row, _), stem in zip(lines, alone, strict=True)
+    ]
+    return alone, parent
+
+
 def tree(roots: Sequence[Node], style: Style = PLAIN) -> list[str]:
     """Draw a tree that stands alone.
 

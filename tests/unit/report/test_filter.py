@@ -276,9 +276,7 @@ def naive(node: Node, row: dict[str, Value]) -> Value:
     left = naive(node[1], row)
     if node[0] in {"=~", "!~"}:
         text = naive_cast(left, "string")
-        return bool(re.search(node[2], "" if text is None else str(text))) is bool(
-            node[0] == "=~"
-        )
+        return bool(re.search(node[2], "" if text is None else str(text))) is bool(node[0] == "=~")
     right = naive(node[2], row)
     if node[0] in {"&&", "||"}:
         return bool(left) and bool(right) if node[0] == "&&" else bool(left) or bool(right)
