@@ -6,22 +6,22 @@ Called by the name of lsns it is lsns: the options, columns and rows of the orig
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from nsctl import __version__
 from nsctl.cli import common
 from nsctl.cli.getopt import Option, Parsed, describe, parse
+from nsctl.cli.ls_columns import INTEGERS, JSON_ONLY, LSNS, OUTPUTS, TEXT, Output
 from nsctl.errors import NsctlError, UsageError
 from nsctl.model.namespace import TYPES, NamespaceType
 from nsctl.model.part import Part
 from nsctl.model.snapshot import Snapshot
-from nsctl.model.task import Task
+from nsctl.relate.listing import Row, by_process, by_relation, found_by_lsns, with_related
 from nsctl.relate.members import Membership, memberships
-from nsctl.report.escape import command_bytes, escape, escape_bytes, width
-from nsctl.report.jsonout import document, envelope, ndjson, put_text, whose
+from nsctl.report.escape import escape, escape_bytes, width
+from nsctl.report.jsonout import document, envelope, ndjson, put_text
 from nsctl.report.note import note
 from nsctl.report.style import Style
 from nsctl.report.table import Column, Stems, table
@@ -113,206 +113,6 @@ _LSNS_BASE = (
 )
 
 
-class Row(NamedTuple):
-    """One line: a namespace, and the process that stands for it.
-
-    Attributes:
-        member: the namespace.
-        task: the process; None where no process is in it, and where it only stands in the tree.
-        nprocs: how many processes are in it; 0 where it only stands in the tree.
-    """
-
-    member: Membership
-    task: Task | None
-    nprocs: int
-
-    @classmethod
-    def of(cls, member: Membership) -> Row:
-        """The row of a namespace that was asked for."""
-        return cls(member, member.tasks[0] if member.tasks else None, len(member.tasks))
-
-
-class Output(NamedTuple):
-    """One column that can be asked for.
-
-    Attributes:
-        column: how it is laid out.
-        help: one line.
-        value: its JSON value, as lsns writes it; text rows print it, None as nothing. A tuple
-            has a text for each line of a cell.
-        parts: what it needs besides what finds namespaces.
-    """
-
-    column: Column
-    help: str
-    value: Callable[[Snapshot, Row], object]
-    parts: tuple[Part, ...] = ()
-
-
-def _command(_: Snapshot, row: Row) -> bytes | None:
-    if row.task is None:
-        return None
-    return command_bytes(row.task.command or b"") or row.task.comm
-
-
-def _uid(snapshot: Snapshot, row: Row) -> int | None:
-    if row.task is not None:
-        return row.task.owner
-    namespace = row.member.namespace
-    if namespace.owner_uid is not None:
-        return namespace.owner_uid
-    owner = (other for other in snapshot.namespaces if other.id.ino == namespace.owner)
-    return next((other.owner_uid for other in owner), None)
-
-
-def _user(snapshot: Snapshot, row: Row) -> str | None:
-    uid = _uid(snapshot, row)
-    return None if uid is None else snapshot.users.get(uid, str(uid))
-
-
-def _path(_: Snapshot, row: Row) -> str | None:
-    return row.task and f"/proc/{row.task.pid}/ns/{row.member.namespace.id.type}"
-
-
-def _netnsid(_: Snapshot, row: Row) -> str | None:
-    number = row.member.namespace.netnsid
-    if number is None:
-        return None
-    return str(number) if number >= 0 else "unassigned"
-
-
-def _nsfs(_: Snapshot, row: Row) -> tuple[bytes, ...] | None:
-    return row.member.namespace.nsfs_paths or None
-
-
-def _held(snapshot: Snapshot, row: Row) -> bytes:
-    """Say where to go and look: "proc", and without a process the holder itself."""
-    holders = [holder for holder in row.member.holders if holder.kind != "kernel"]
-    if row.member.tasks:
-        return ",".join(dict.fromkeys(["proc", *(holder.kind for holder in holders)])).encode()
-    if not holders:
-        ino = row.member.namespace.id.ino
-        needed = any(ino in {other.parent, other.owner} for other in snapshot.namespaces)
-        return b"namespaces" if needed else b"?"
-    first = holders[0]
-    more = b" +%d" % (len(holders) - 1) if len(holders) > 1 else b""
-    if first.kind == "bind":
-        return b"bind " + first.path + more
-    comm = next((task.comm for task in snapshot.tasks if task.pid == first.pid), b"?")
-    place = b"/%d" % first.fd if first.fd >= 0 else b""
-    return b"%s %s[%d]%s" % (first.kind.encode(), comm, first.pid, place) + more
-
-
-def _dev(_: Snapshot, row: Row) -> str:
-    dev = row.member.namespace.id.dev
-    return f"{os.major(dev)}:{os.minor(dev)}"
-
-
-_OWNERS = (Part.CGROUPS, Part.CONTAINERS)
-
-OUTPUTS: dict[str, Output] = {
-    "NS": Output(
-        Column("NS", right=True, hint=10),
-        "namespace identifier (inode number)",
-        lambda _, row: row.member.namespace.id.ino,
-    ),
-    "TYPE": Output(
-        Column("TYPE", hint=5),
-        "kind of namespace",
-        lambda _, row: str(row.member.namespace.id.type),
-    ),
-    "PATH": Output(Column("PATH"), "path to the namespace", _path),
-    "NPROCS": Output(
-        Column("NPROCS", right=True, hint=5),
-        "number of processes in the namespace",
-        lambda _, row: row.nprocs,
-    ),
-    "PID": Output(
-        Column("PID", right=True, hint=5),
-        "lowest PID in the namespace",
-        lambda _, row: row.task and row.task.pid,
-    ),
-    "PPID": Output(
-        Column("PPID", right=True, hint=5),
-        "PPID of the PID",
-        lambda _, row: row.task and row.task.ppid,
-    ),
-    "COMMAND": Output(
-        Column("COMMAND", shrink=True), "command line of the PID", _command, (Part.COMMANDS,)
-    ),
-    "UID": Output(Column("UID", right=True), "UID of the PID", _uid),
-    "USER": Output(Column("USER"), "username of the PID", _user),
-    "NETNSID": Output(
-        Column("NETNSID", right=True),
-        "namespace ID as used by network subsystem",
-        _netnsid,
-        (Part.NETNSIDS,),
-    ),
-    "NSFS": Output(
-        Column("NSFS", wrap=True),
-        "nsfs mountpoint (usually used network subsystem)",
-        _nsfs,
-    ),
-    "PNS": Output(
-        Column("PNS", right=True, hint=10),
-        "parent namespace identifier (inode number)",
-        lambda _, row: row.member.namespace.parent,
-    ),
-    "ONS": Output(
-        Column("ONS", right=True, hint=10),
-        "owner namespace identifier (inode number)",
-        lambda _, row: row.member.namespace.owner,
-    ),
-    "WHOSE": Output(
-        Column("WHOSE", shrink=True),
-        "container, service or process that the namespace belongs to",
-        lambda _, row: common.whose_row(row.member),
-        _OWNERS,
-    ),
-    "MEMBERS": Output(
-        Column("MEMBERS", shrink=True),
-        "everyone in the namespace",
-        lambda _, row: [whose(owner) for owner in row.member.owners],
-        _OWNERS,
-    ),
-    "HELD": Output(
-        Column("HELD", shrink=True), "what keeps the namespace alive (? unknown)", _held
-    ),
-    "DEV": Output(Column("DEV"), "device of nsfs, major:minor", _dev),
-    "NS_ID": Output(
-        Column("NS_ID", right=True),
-        "64-bit id of the namespace, never used again in a boot",
-        lambda _, row: row.member.namespace.ns_id,
-    ),
-}
-_TEXT: dict[str, Callable[[Row], str]] = {
-    "WHOSE": lambda row: (
-        common.owners_text(row.member.owners)
-        if row.member.owners or row.member.was is None
-        else f"- was {common.owner_text(row.member.was)}"
-    ),
-    "MEMBERS": lambda row: ",".join(map(common.owner_text, row.member.owners)),
-}
-_INTEGERS = frozenset({"NS", "NPROCS", "PID", "PPID", "UID", "PNS", "ONS", "NS_ID"})
-_LSNS = tuple(OUTPUTS)[: tuple(OUTPUTS).index("WHOSE")]
-_JSON_ONLY: dict[str, Output] = {
-    "NETNSID_NUM": Output(
-        Column("NETNSID_NUM"), "", lambda _, row: row.member.namespace.netnsid, (Part.NETNSIDS,)
-    ),
-    "NSFS_PATHS": Output(
-        Column("NSFS_PATHS"),
-        "",
-        lambda _, row: [
-            path.decode("utf-8", "surrogateescape") for path in row.member.namespace.nsfs_paths
-        ],
-    ),
-    "PROCESSES": Output(
-        Column("PROCESSES"), "", lambda _, row: [task.pid for task in row.member.tasks]
-    ),
-    "HOLDERS": Output(Column("HOLDERS"), "", lambda _, row: common.holder_rows(row.member.holders)),
-}
-
-
 def main(words: list[str]) -> int:
     """Run the command.
 
@@ -355,7 +155,7 @@ def _serve(given: Parsed, *, original: bool) -> int:
 
 def _known(*, original: bool) -> dict[str, Output]:
     """The columns that can be asked for."""
-    return {name: OUTPUTS[name] for name in _LSNS} if original else OUTPUTS
+    return {name: OUTPUTS[name] for name in LSNS} if original else OUTPUTS
 
 
 def _help(*, original: bool) -> str:
@@ -372,7 +172,7 @@ def _help(*, original: bool) -> str:
 def _list_columns(given: Parsed, *, original: bool) -> None:
     """Print the columns and their types, as all of util-linux does it since 2.40."""
     rows = [
-        (name, "<integer>" if name in _INTEGERS else "<string>", output.help)
+        (name, "<integer>" if name in INTEGERS else "<string>", output.help)
         for name, output in _known(original=original).items()
     ]
     columns = [Column("HOLDER", right=True), Column("TYPE"), Column("DESCRIPTION")]
@@ -390,7 +190,7 @@ def _run(given: Parsed, *, original: bool) -> int:
     as_json = given.has("json") or given.has("ndjson")
     names = _columns(given, kinds, inode, as_json=as_json, original=original)
     chosen = _filter(given, original=original)
-    known = OUTPUTS | _JSON_ONLY
+    known = OUTPUTS | JSON_ONLY
     needed = {*names, *(chosen.columns if chosen else ())}
     base = _LSNS_BASE if original else _BASE
     parts = {*base, *(part for name in needed for part in known[name].parts)}
@@ -400,7 +200,7 @@ def _run(given: Parsed, *, original: bool) -> int:
     )
     members = memberships(snapshot)
     if original:
-        members = _found_by_lsns(members, kinds, relation)
+        members = found_by_lsns(members, kinds, relation)
     keep = _keeper(snapshot, given, chosen)
     rows, parents = _rows(members, given, kinds, inode, relation, keep)
     # The tree hangs on the command, or where namespaces are the nodes, on their number.
@@ -432,7 +232,7 @@ def _filter(given: Parsed, *, original: bool) -> Filter | None:
     from nsctl.report import filter as filters
 
     kinds: dict[str, Kind] = {
-        name: "integer" if name in _INTEGERS else "string" for name in _known(original=original)
+        name: "integer" if name in INTEGERS else "string" for name in _known(original=original)
     }
     return filters.parse(text, kinds)
 
@@ -446,8 +246,8 @@ def _keeper(
     separator = _separator(given).encode()
 
     def fetch(name: str, row: Row) -> Value:
-        if name in _TEXT:
-            return _TEXT[name](row)
+        if name in TEXT:
+            return TEXT[name](row)
         value = OUTPUTS[name].value(snapshot, row)
         if isinstance(value, tuple):
             value = separator.join(value)
@@ -505,13 +305,13 @@ def _columns(
         ours = [] if original else ["WHOSE", "HELD"]
         names = ["NS", "TYPE", "NPROCS", "PID", "USER", *network, *ours, "COMMAND"]
         if as_json and not original:
-            names += [name for name in (*_LSNS, *OUTPUTS, *_JSON_ONLY) if name not in names]
+            names += [name for name in (*LSNS, *OUTPUTS, *JSON_ONLY) if name not in names]
             names = list(dict.fromkeys(names))
     wanted = given.last("output")
     if wanted is None:
         return names
     if as_json and not original:
-        known = OUTPUTS | _JSON_ONLY
+        known = OUTPUTS | JSON_ONLY
     words = wanted.removeprefix("+").split(",")
     asked = [word.upper() for word in words]
     for word, name in zip(words, asked, strict=True):
@@ -545,31 +345,6 @@ def _relation(given: Parsed, inode: int) -> str:
     return "process" if inode or not given.has("output-all") else ""
 
 
-def _found_by_lsns(
-    members: list[Membership], kinds: frozenset[NamespaceType], relation: str
-) -> list[Membership]:
-    """Leave what lsns 2.42 finds.
-
-    It looks at processes, at the descriptors and sockets of each (not of single threads), and at
-    the mounts that it sees itself; then at the parents and owners of what has no process, and in
-    a tree of either at those of all.
-    """
-    found = [
-        member
-        for member in members
-        if member.tasks
-        or member.namespace.nsfs_paths
-        or any(holder.kind in {"fd", "socket"} and not holder.tid for holder in member.holders)
-    ]
-    if relation in {"parent", "owner"}:
-        return _with_related(members, found)
-    known = {_key(member) for member in found}
-    empty = [member for member in found if not member.tasks and member.namespace.id.type in kinds]
-    related = [m for m in members if m.namespace.id.type in kinds]
-    known |= {_key(member) for member in _with_related(related, empty)}
-    return [member for member in members if _key(member) in known]
-
-
 def _rows(
     members: list[Membership],
     given: Parsed,
@@ -598,10 +373,10 @@ def _rows(
     ]
     if relation in {"parent", "owner"}:
         some = pid or given.has("persistent")
-        shown = wanted if some else _with_related(members, wanted)
-        return _by_relation(members, shown, kinds, relation, keep)
+        shown = wanted if some else with_related(members, wanted)
+        return by_relation(members, shown, kinds, relation, keep)
     rows = [row for row in map(Row.of, wanted) if keep is None or keep(row)]
-    return rows, _by_process(rows)
+    return rows, by_process(rows)
 
 
 def _pid(text: str | None) -> int:
@@ -610,82 +385,6 @@ def _pid(text: str | None) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) < 1 << 31):
         raise UsageError(f"invalid PID argument: {text!r}")
     return int(text)
-
-
-def _by_process(rows: list[Row]) -> list[int]:
-    """Hang each row below the last one before it that its process's parent stands for."""
-    latest: dict[int, int] = {}
-    parents = []
-    for index, row in enumerate(rows):
-        parents.append(latest.get(row.task.ppid, -1) if row.task else -1)
-        if row.task:
-            latest[row.task.pid] = index
-    return parents
-
-
-_Key = tuple[NamespaceType, int]
-
-
-def _key(member: Membership) -> _Key:
-    return member.namespace.id.type, member.namespace.id.ino
-
-
-def _parent(member: Membership) -> _Key:
-    return member.namespace.id.type, member.namespace.parent
-
-
-def _owner(member: Membership) -> _Key:
-    return NamespaceType.USER, member.namespace.owner
-
-
-def _with_related(members: list[Membership], wanted: list[Membership]) -> list[Membership]:
-    """Add all parents and owners, of whatever type, that the wanted namespaces lead to."""
-    known = {_key(member): member for member in members}
-    kept = {_key(member) for member in wanted}
-    queue = list(wanted)
-    while queue:
-        member = queue.pop()
-        for key in (_parent(member), _owner(member)):
-            if key in known and key not in kept:
-                kept.add(key)
-                queue.append(known[key])
-    return [member for member in members if _key(member) in kept]
-
-
-def _by_relation(
-    members: list[Membership],
-    shown: list[Membership],
-    kinds: frozenset[NamespaceType],
-    relation: str,
-    keep: Callable[[Row], bool] | None,
-) -> tuple[list[Row], list[int]]:
-    """Hang namespaces on their parents or owners, in the original's order.
-
-    What a namespace hangs on is brought in before it, and in a tree of parents the owner stands
-    before whatever has no parent. A namespace of a type that was not asked for only stands in
-    the tree: as in the original it is shown without processes. What hangs on a row that the
-    filter does not choose is a root.
-    """
-    known = {_key(member): member for member in members}
-    place: dict[_Key, int] = {}
-    rows: list[Row] = []
-    parents: list[int] = []
-    for member in shown:
-        chain: dict[_Key, Membership] = {}
-        above: Membership | None = member
-        while above is not None and _key(above) not in place and _key(above) not in chain:
-            chain[_key(above)] = above
-            by_owner = known.get(_owner(above))
-            above = by_owner if relation == "owner" else known.get(_parent(above), by_owner)
-        for key, each in reversed(chain.items()):
-            row = Row.of(each) if key[0] in kinds else Row(each, None, 0)
-            if keep is not None and not keep(row):
-                place[key] = -1
-                continue
-            place[key] = len(rows)
-            rows.append(row)
-            parents.append(place.get(_owner(each) if relation == "owner" else _parent(each), -1))
-    return rows, parents
 
 
 def _print_text(
@@ -736,8 +435,8 @@ def _least_width(columns: list[Column], lines: list[list[str]]) -> int:
 
 
 def _cell(snapshot: Snapshot, name: str, row: Row, separator: str) -> str:
-    if name in _TEXT:
-        return _TEXT[name](row)
+    if name in TEXT:
+        return TEXT[name](row)
     value = OUTPUTS[name].value(snapshot, row)
     if value is None:
         return ""
@@ -754,7 +453,7 @@ def _print_json(
     parents: list[int],
     about: dict[str, object],
 ) -> None:
-    known = OUTPUTS | _JSON_ONLY
+    known = OUTPUTS | JSON_ONLY
     separator = _separator(given).encode()
     made: list[dict[str, Any]] = []
     for row in rows:
