@@ -131,7 +131,7 @@ move_to_open_place() {
 set_up() {
     find_python
     choose_venv test
-    make_environment test test lint
+    make_environment test test lint engines
 }
 
 environment_serves_ordinary() {
@@ -152,8 +152,12 @@ if ! environment_serves_ordinary && is_root && [ -z "$moved" ]; then
 fi
 environment_serves_ordinary ||
     die "an ordinary user cannot use the environment $venv: $(tail -n 1 "$scratch/why")"
+engine_packages=
+! is_wanted engines ||
+    engine_packages='containerd containernetworking-plugins docker.io iptables runc'
+# shellcheck disable=SC2086  # a list of words
 need_packages busybox-static gcc gcc-aarch64-linux-gnu iproute2 libc6-dev libc6-dev-arm64-cross \
-    make procps qemu-user-static tmux util-linux ||
+    make procps qemu-user-static tmux util-linux $engine_packages ||
     say "missing: $missing; $(how_to_install "$missing")"
 cd "$NSCTL_ROOT"
 # A copy is made anew by each run, so the next one has to wait.

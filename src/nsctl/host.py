@@ -5,12 +5,18 @@ The archive is imported when a file is touched: decoding strictly costs 30 ms of
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import importlib
+from collections.abc import Callable, Iterable
 
-from nsctl.discovery.draft import ContainerSource
+from nsctl.discovery.draft import ContainerSource, Draft
 from nsctl.discovery.take import take
+from nsctl.model.container import Container
 from nsctl.model.part import Part
 from nsctl.model.snapshot import Snapshot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nsctl.engines.survey import Survey
 
 
 def take_snapshot(parts: Iterable[Part] = tuple(Part), *, proc_root: str = "/proc") -> Snapshot:
@@ -32,11 +38,64 @@ def take_snapshot(parts: Iterable[Part] = tuple(Part), *, proc_root: str = "/pro
     )
 
 
+def engine_names() -> tuple[str, ...]:
+    """Name the engines whose containers a snapshot lists, each once."""
+    names = dict.fromkeys(source.partition(" ")[0] for source in _sources())
+    return tuple(name for name in names if name != "by_cgroup")
+
+
+# In this order: of what two of them tell, the first is heard. The last knows the least.
+_ENGINES = ("docker", "cri", "containerd", "podman", "lxc", "nspawn", "oci", "by_cgroup")
+
+
 def _sources() -> dict[str, ContainerSource]:
     """All engines that discovery can ask, by name."""
     from nsctl.engines import own
 
-    return dict(own.sources())
+    found: dict[str, ContainerSource] = {}
+    for name, source in own.sources().items():
+        found[name] = _unsurveyed(source)
+    surveyor = _Surveyor()
+    for name in _ENGINES:
+        found[name] = surveyor.source(name)
+    return found
+
+
+def _unsurveyed(source: Callable[[], Iterable[Container]]) -> ContainerSource:
+    """An engine that needs no processes to find its containers."""
+    return lambda _draft: source()
+
+
+class _Surveyor:
+    """Makes one survey for all engines, and gives each engine's module its turn."""
+
+    def __init__(self) -> None:
+        self._survey: Survey | None = None
+
+    def source(self, name: str) -> ContainerSource:
+        """The engine of a module below nsctl.engines, which is imported when it is asked."""
+
+        def ask(draft: Draft) -> list[Container]:
+            module = importlib.import_module(f"nsctl.engines.{name}")
+            list_containers: Callable[[Survey], list[Container]] = module.containers
+            survey = self._of(draft)
+            noted = len(survey.gaps)
+            try:
+                return list_containers(survey)
+            finally:
+                draft.gaps.extend(survey.gaps[noted:])
+                if name == _ENGINES[-1]:
+                    survey.close()
+
+        return ask
+
+    def _of(self, draft: Draft) -> Survey:
+        if self._survey is None:
+            from nsctl.engines.survey import Survey
+
+            shift = draft.start_of(0)
+            self._survey = Survey(draft.proc, draft.tasks, draft.reference, draft.reader, shift)
+        return self._survey
 
 
 def save_snapshot(snapshot: Snapshot, path: str) -> None:

@@ -115,7 +115,7 @@ def test_ls_loads_no_other_command(ls_modules: set[str]) -> None:
     commands = {module for module in ls_modules if module.startswith("nsctl.cli.")}
     assert commands == {
         *("nsctl.cli.commands", "nsctl.cli.common", "nsctl.cli.getopt", "nsctl.cli.ls"),
-        "nsctl.cli.main",
+        *("nsctl.cli.ls_columns", "nsctl.cli.main"),
     }
 
 

@@ -33,19 +33,28 @@ def run(draft: Draft) -> None:
 
 
 def _once(rows: list[Container]) -> list[Container]:
-    """Leave out what was told of before: by the host's own engines, or by an earlier source."""
-    kept = []
+    """Leave out what was told of before: by the host's own engines, or by an earlier source.
+
+    What control groups alone tell of is no more than an id: an engine in a container or of a user
+    may say the rest, where its container's processes are in those very groups.
+    """
+    kept: dict[str | tuple[str, str, str], Container] = {}
     pids: set[int] = set()
-    ids: set[str | tuple[str, str, str]] = set()
     for row in sorted(rows, key=lambda row: bool(row.vouched_by)):
         key = row.id if len(row.id) >= _UNIQUE_ID else (row.engine, row.scope, row.id)
-        if row.pid in pids or key in ids:
-            continue
-        kept.append(row)
-        if row.pid:
-            pids.add(row.pid)
-        ids.add(key)
-    return kept
+        before = kept.get(key)
+        if before is not None and row.vouched_by and _is_bare(before):
+            if set(before.cgroups) & set(row.cgroups):
+                kept[key] = row
+        elif before is None and row.pid not in pids:
+            kept[key] = row
+            pids.add(row.pid or -1)
+    return list(kept.values())
+
+
+def _is_bare(row: Container) -> bool:
+    """Tell whether no engine said anything of a container."""
+    return not (row.image or row.created or row.labels or row.declared or row.vouched_by)
 
 
 def _qualified(rows: list[Container], draft: Draft) -> list[Container]:

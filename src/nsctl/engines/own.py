@@ -4,9 +4,9 @@
 mode 0700 with a file ``state.json``, replaced whole, and an empty file ``lock``, which whoever
 works on the container holds with flock(2).
 
-The files of another user are hostile: his directory must be his, the files plain and small,
-and a process is believed to be the container's only if it runs as that user and began when the
-state says.
+The files of another user are hostile: his directory must be his, the files plain and small, and a
+process is believed to be the container's only if it runs as that user and began when the state
+says. What more root asks before it believes him stands in ``own_of_others``.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -32,6 +33,11 @@ STATUSES = ("creating", "created", "starting", "running", "stopped", "removing")
 """All that ``State.status`` can be; "creating", "starting" and "removing" only while somebody
 holds the lock: found without, they are left over from one who was killed."""
 
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
+"""What a container can be called."""
+
+_ID = re.compile(r"[0-9a-f]{32}")
+_UNSIGNED = 1 << 64
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
@@ -116,19 +122,34 @@ def decode(raw: bytes, path: str) -> State:
         raise _damaged(path, "it is not JSON") from error
     if not isinstance(fields, dict):
         raise _damaged(path, "it is no object")
-    version = fields.pop("version", None)
-    if version != VERSION:
-        raise _damaged(path, f"it has version {version!r}, not {VERSION}")
+    if fields.pop("version", None) != VERSION:
+        raise _damaged(path, f"it is not of version {VERSION}")
     if fields.keys() != _TYPES.keys():
         raise _damaged(path, "its keys are not those of this version")
     for key, kind in _TYPES.items():
         if not isinstance(fields[key], kind) or isinstance(fields[key], bool):
             raise _damaged(path, f"{key} is of another type")
+        # NaN is in no range either.
+        if isinstance(fields[key], (int, float)) and not -1 <= fields[key] < _UNSIGNED:
+            raise _damaged(path, f"{key} is no number that it can be")
     if fields["status"] not in STATUSES:
-        raise _damaged(path, f"there is no status {fields['status']!r}")
+        raise _damaged(path, "there is no such status")
+    if not NAME.fullmatch(fields["name"]) or not _ID.fullmatch(fields["id"]):
+        raise _damaged(path, "its name or id is none that nsctl gives")
+    if not _is_text(fields):
+        raise _damaged(path, "it has a text that no bytes stand for")
     if not all(isinstance(group, str) for group in fields["cgroup_dirs"]):
         raise _damaged(path, "cgroup_dirs is of another type")
     return State(**fields | {"cgroup_dirs": tuple(fields["cgroup_dirs"])})
+
+
+def _is_text(fields: dict[str, object]) -> bool:
+    """Whether all texts are such as os.fsdecode gives: JSON can write lone surrogates too."""
+    try:
+        json.dumps(fields, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    except (UnicodeEncodeError, RecursionError):
+        return False
+    return True
 
 
 def _damaged(path: str, cause: str) -> NsctlError:
@@ -140,32 +161,16 @@ def directory_of(uid: int, runtime_dir: str = "") -> str:
 
     Args:
         uid: the user.
-        runtime_dir: $XDG_RUNTIME_DIR, "" where it is not set.
+        runtime_dir: $XDG_RUNTIME_DIR; one that is not absolute counts as none.
 
     Returns:
         The directory, which need not exist.
     """
     if uid == 0:
         return "/run/nsctl"
-    return f"{runtime_dir}/nsctl" if runtime_dir else f"/tmp/nsctl-{uid}"  # noqa: S108  (owner and mode are checked at every use)
-
-
-def directories() -> list[str]:
-    """All places where the caller can find containers of ours: root, those of all users."""
-    uid = os.geteuid()
-    own = directory_of(uid, os.environ.get("XDG_RUNTIME_DIR", ""))
-    if uid:
-        return [own]
-    others = [f"/run/user/{name}/nsctl" for name in _names("/run/user")]
-    others += [f"/tmp/{name}" for name in _names("/tmp") if name.startswith("nsctl-")]  # noqa: S108
-    return [own, *(path for path in others if os.path.isdir(path))]
-
-
-def _names(directory: str) -> list[str]:
-    try:
-        return sorted(os.listdir(directory))
-    except OSError:
-        return []
+    if runtime_dir.startswith("/"):
+        return f"{runtime_dir}/nsctl"
+    return f"/tmp/nsctl-{uid}"  # noqa: S108  (owner and mode are checked at every use)
 
 
 def open_directory(path: str) -> tuple[int, int]:
@@ -186,7 +191,9 @@ def open_directory(path: str) -> tuple[int, int]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise translate(error, "open", f"the state directory {path}") from error
+        hint = "where somebody else made it, set XDG_RUNTIME_DIR to a directory of your own"
+        hint = hint if os.geteuid() else ""
+        raise translate(error, "open", f"the state directory {path}", hint) from error
     status = os.fstat(fd)
     # Root looks at the directories of others, and believes each for its owner only.
     foreign = os.geteuid() != 0 and status.st_uid not in {0, os.geteuid()}
@@ -259,7 +266,7 @@ def is_running(state: State, owner: int, boot_id: str, proc: procfs.ProcFs) -> b
 
     Returns:
         True only if PID, start and boot agree and, for a directory that is not root's, the
-        process runs as its owner.
+        process runs as its owner in every respect .
     """
     if not state.pid or state.boot_id != boot_id:
         return False
@@ -280,7 +287,7 @@ def is_running(state: State, owner: int, boot_id: str, proc: procfs.ProcFs) -> b
         raise
     finally:
         os.close(fd)
-    return owner == 0 or uids[0] == owner
+    return owner == 0 or set(uids) == {owner}
 
 
 def to_container(state: State, *, running: bool, boot_id: str = "") -> Container:
@@ -311,59 +318,83 @@ def to_container(state: State, *, running: bool, boot_id: str = "") -> Container
     )
 
 
-def sources(places: Iterable[str] | None = None) -> dict[str, Callable[[], list[Container]]]:
-    """Make one source a directory, so that what one user damages hides only his own.
-
-    Args:
-        places: state directories; `directories` by default.
+def sources() -> dict[str, Callable[[], Iterable[Container]]]:
+    """Make what lists the caller's own containers, and for root those of others.
 
     Returns:
-        By name, functions that read that directory's containers; see `containers`.
+        By name, functions that read containers.
     """
-    return {
-        f"{ENGINE} {place}": partial(containers, (place,))
-        for place in (directories() if places is None else places)
+    uid = os.geteuid()
+    own = directory_of(uid, os.environ.get("XDG_RUNTIME_DIR", ""))
+    found: dict[str, Callable[[], Iterable[Container]]] = {
+        f"{ENGINE} {own}": partial(containers, (own,))
     }
+    if uid == 0:
+        from nsctl.engines import own_of_others
+
+        found[f"{ENGINE} of other users"] = own_of_others.containers
+    return found
 
 
 def containers(places: Iterable[str], proc: procfs.ProcFs | None = None) -> list[Container]:
-    """Read the containers of all given directories.
+    """Read the containers of the caller's directories.
 
     Args:
-        places: state directories, such as `directories` gives.
+        places: state directories, such as `directory_of` gives.
         proc: where processes are looked up; /proc by default.
 
     Returns:
         One row a container, by name. One that vanishes meanwhile is left out.
 
     Raises:
-        NsctlError: a directory cannot be trusted, or a state is damaged.
+        NsctlError: a directory is another user's or cannot be trusted, or a state is damaged.
     """
-    proc = proc or procfs.ProcFs()
-    boot_id = proc.read("sys/kernel/random/boot_id").strip().decode("ascii")
-    rows = []
+    found = []
     for place in places:
-        try:
-            top, owner = open_directory(place)
-        except FileNotFoundError:
-            continue
-        try:
-            rows += _rows(top, owner, boot_id, proc)
-        finally:
-            os.close(top)
-    return sorted(rows, key=lambda row: row.name)
+        read = list(rows(place, proc or procfs.ProcFs()))
+        if any(owner not in {0, os.geteuid()} for _, owner in read):
+            raise NsctlError("trust", f"the state directory {place}", "it is another user's")
+        found += [row for row, _ in read]
+    return sorted(found, key=lambda row: row.name)
 
 
-def _rows(top: int, owner: int, boot_id: str, proc: procfs.ProcFs) -> list[Container]:
+def rows(place: str, proc: procfs.ProcFs) -> Iterator[tuple[Container, int]]:
+    """Read the containers of a directory of anybody's.
+
+    Args:
+        place: a state directory.
+        proc: where processes are looked up.
+
+    Yields:
+        One row a container, and the owner of the directory, whose word it is.
+
+    Raises:
+        NsctlError: the directory cannot be trusted, or a state is damaged.
+    """
+    boot_id = proc.read("sys/kernel/random/boot_id").strip().decode("ascii")
+    try:
+        top, owner = open_directory(place)
+    except FileNotFoundError:
+        return
+    try:
+        for state, running in _states(top, owner, boot_id, proc):
+            yield to_container(state, running=running, boot_id=boot_id), owner
+    finally:
+        os.close(top)
+
+
+def _states(
+    top: int, owner: int, boot_id: str, proc: procfs.ProcFs
+) -> Iterator[tuple[State, bool]]:
+    """Read the states of a directory, and whether each container runs."""
     try:
         fd = os.open(
             "containers", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top
         )
     except OSError as error:
         if error.errno == errno.ENOENT:
-            return []
+            return
         raise translate(error, "open", "the directory of containers") from error
-    rows = []
     try:
         for name in container_ids(fd):
             try:
@@ -379,7 +410,6 @@ def _rows(top: int, owner: int, boot_id: str, proc: procfs.ProcFs) -> list[Conta
                 if not refused(error):
                     raise translate(error, "read", f"process {state.pid}") from error
                 running = False
-            rows.append(to_container(state, running=running, boot_id=boot_id))
+            yield state, running
     finally:
         os.close(fd)
-    return rows

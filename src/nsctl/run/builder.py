@@ -27,6 +27,8 @@ from nsctl.run.context import Builder
 MESSAGE_LIMIT = 65536
 """Bytes of one message on the channel."""
 
+_SHOWN = 1500  # five such texts, each letter a JSON escape, are one message
+
 _BOOT = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
     "from nsctl.run.builder import main; main(int(sys.argv[2]))"
@@ -58,7 +60,7 @@ def main(request_fd: int) -> NoReturn:
         _tell(channel, {"error": _fields(translate(error, "build", "the container"))}, [])
     except BaseException as error:
         cause = f"{type(error).__name__}: {error}"
-        _tell(channel, {"error": ["build", "the container", cause, "", 0]}, [])
+        _tell(channel, {"error": ["build", "the container", _short(cause), "", 0]}, [])
         raise
     finally:
         os._exit(EXIT_REFUSED_BEFORE_START)
@@ -66,12 +68,17 @@ def main(request_fd: int) -> NoReturn:
 
 def _fields(error: NsctlError) -> list[object]:
     number = getattr(error, "errno", 0)
-    return [error.operation, error.subject, error.cause, error.hint, number]
+    texts = [error.operation, error.subject, error.cause, error.hint]
+    return [*map(_short, texts), number]
+
+
+def _short(text: str) -> str:
+    """Cut what a person would not read to its end: a command has up to 2 MiB."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}.."
 
 
 def _tell(channel: socket.socket, message: dict[str, object], fds: list[int]) -> None:
-    text = json.dumps(message).encode()
-    socket.send_fds(channel, [text[:MESSAGE_LIMIT]], fds)
+    socket.send_fds(channel, [json.dumps(message).encode()], fds)
 
 
 def _build(request: dict[str, Any], channel: socket.socket) -> None:
@@ -115,5 +122,5 @@ def _build(request: dict[str, Any], channel: socket.socket) -> None:
     sys.meta_path.clear()
     sys.path.clear()
     for step in plan.plan(wanted, layout).build:
-        send({"step": step.describe()}, [])
+        send({"step": _short(step.describe())}, [])
         step.execute(context)

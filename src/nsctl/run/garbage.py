@@ -8,6 +8,7 @@ with its processes. So whoever finds a state whose lock nobody holds can remove 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 
 from nsctl.engines import own
-from nsctl.errors import NsctlError, UnknownTarget, refused, translate, vanished
+from nsctl.errors import KernelRefusal, NsctlError, UnknownTarget, refused, translate, vanished
 from nsctl.kernel import cgroupfs, nsfs, procfs
 from nsctl.run import ids
 from nsctl.run.files import remove_tree
@@ -32,6 +33,7 @@ from nsctl.run.store import (
 )
 
 _END_SECONDS = 10.0
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _UNSETTLED = frozenset({"creating", "starting", "removing"})
 
 
@@ -71,12 +73,17 @@ def open_process(state: own.State) -> int:
 def await_end(pidfd: int, seconds: float) -> bool:
     """Wait for a process's end.
 
+    Args:
+        pidfd: of the process.
+        seconds: how long at most; none at all where it is negative.
+
     Returns:
         False when it still runs after that time.
     """
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(int(seconds * 1000)))
+    # poll(2) takes an int of milliseconds, and a negative one for ever.
+    return bool(poll.poll(int(min(max(seconds, 0.0) * 1000, 0x7FFFFFFF))))
 
 
 def kill(pidfd: int) -> None:
@@ -185,6 +192,18 @@ def end(handle: Handle) -> None:
         raise translate(error, "remove", f"the control group of {state.name}") from error
 
 
+def note(handle: Handle, **changes: object) -> None:
+    """Change a state of which the next command would find out the same by itself.
+
+    A full disk is no reason to leave off: what follows may be what makes room.
+    """
+    try:
+        handle.update(**changes)
+    except KernelRefusal as error:
+        if error.errno not in _FULL:
+            raise
+
+
 def clear(handle: Handle, containers: int, store: Store) -> None:
     """Remove all that a container has, its state last; can be begun anew at any point.
 
@@ -196,7 +215,7 @@ def clear(handle: Handle, containers: int, store: Store) -> None:
     Raises:
         NsctlError: something of it cannot be removed.
     """
-    handle.update(status="removing")
+    note(handle, status="removing")
     end(handle)
     state = handle.state
     try:
@@ -253,7 +272,7 @@ def settle(handle: Handle, containers: int, store: Store) -> bool:
         clear(handle, containers, store)
         return True
     end(handle)
-    handle.update(status="stopped", pid=0, start=0)
+    note(handle, status="stopped", pid=0, start=0)
     return False
 
 
@@ -267,23 +286,27 @@ def collect(store: Store) -> list[str]:
         The names of containers that were removed.
 
     Raises:
-        NsctlError: something cannot be removed, or a state is damaged.
+        NsctlError: something cannot be removed, or a state is damaged; everything else has been
+            done nevertheless.
     """
     removed = []
+    failed: list[NsctlError] = []
     with opened(store) as containers:
         if containers < 0:
             return []
         for container_id in own.container_ids(containers):
             try:
                 handle = hold(containers, container_id, 0)
+                if handle is None:
+                    continue
+                with handle:
+                    name = handle.state.name
+                    if settle(handle, containers, store):
+                        removed.append(name)
             except UnknownTarget:
                 continue
-            if handle is None:
-                continue
-            with handle:
-                name = handle.state.name
-                if settle(handle, containers, store):
-                    removed.append(name)
+            except NsctlError as error:
+                failed.append(error)
         try:
             with locked(containers):
                 for name in unfinished(containers):
@@ -292,6 +315,8 @@ def collect(store: Store) -> list[str]:
         except OSError as error:
             raise translate(error, "remove", "what a killed command left") from error
     ids.prune(store.pool)
+    if failed:
+        raise failed[0]
     return removed
 
 

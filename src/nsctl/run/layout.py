@@ -10,10 +10,13 @@ from collections.abc import Iterator, Sequence
 from nsctl.engines import own
 from nsctl.errors import NsctlError, translate
 from nsctl.kernel import cgroupfs, mountinfo, nsfs, procfs
+from nsctl.model import capabilities
 from nsctl.model.namespace import NamespaceType
 from nsctl.run import garbage, plan
 from nsctl.run.spec import Spec
-from nsctl.run.store import find
+from nsctl.run.store import find, states
+
+_SYS_PTRACE = capabilities.NUMBERS["CAP_SYS_PTRACE"]
 
 
 @contextlib.contextmanager
@@ -23,6 +26,8 @@ def others_of(spec: Spec, containers: int) -> Iterator[dict[str, int]]:
     try:
         for kind, name in spec.others.items():
             fds[str(kind)] = _namespace_of(find(containers, name), kind)
+        if NamespaceType.PID in fds:
+            _check_tracers(containers, fds[NamespaceType.PID])
         yield fds
     finally:
         for fd in fds.values():
@@ -50,6 +55,44 @@ def _namespace_of(state: own.State, kind: NamespaceType) -> int:
     return fd
 
 
+def _check_tracers(containers: int, pid_ns: int) -> None:
+    """Refuse a PID namespace in which the first process would be at somebody's mercy.
+
+    It builds the container from within, with the host's files and powers in its reach. Against
+    root of another user namespace it is protected by being unreadable (ptrace(2)); against one who
+    may trace in the host's own, nothing is (CVE-2016-9962).
+    """
+    for state in states(containers):
+        held = state.spec.get("capabilities")
+        if not isinstance(held, int) or not held >> _SYS_PTRACE & 1:
+            continue
+        with contextlib.ExitStack() as stack:
+            try:
+                pid, user = (
+                    stack.enter_context(_opened_of(state, kind))
+                    for kind in (NamespaceType.PID, NamespaceType.USER)
+                )
+            except NsctlError:
+                continue  # it does not run
+            if nsfs.inode(pid) == nsfs.inode(pid_ns) and _is_own(user):
+                raise NsctlError(
+                    "join",
+                    "the PID namespace",
+                    f"{state.name} is in it, has CAP_SYS_PTRACE in your user namespace, and could "
+                    "take over what builds this container",
+                    f"start {state.name} without CAP_SYS_PTRACE, or with a user namespace of its own",
+                )
+
+
+@contextlib.contextmanager
+def _opened_of(state: own.State, kind: NamespaceType) -> Iterator[int]:
+    fd = _namespace_of(state, kind)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 def layout_of(
     spec: Spec,
     state: own.State,
@@ -67,7 +110,9 @@ def layout_of(
     elif spec.other(NamespaceType.USER) and not _is_own(others["user"]):
         mapping = plan.OTHER
         root_uid, root_gid = _root_ids(find(containers, spec.other(NamespaceType.USER)))
-    hierarchies = cgroupfs.hierarchies(mountinfo.parse(procfs.ProcFs().read("self/mountinfo")))
+    hierarchies = cgroupfs.hierarchies(
+        mountinfo.parse(procfs.ProcFs().read("self/mountinfo", 1 << 28))
+    )
     privileged = uid == 0 and bool(state.cgroup)
     return plan.Layout(
         id=state.id,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 
 from nsctl.engines import own
-from nsctl.errors import NsctlError, UnknownTarget, UsageError
+from nsctl.errors import NsctlError, UnknownTarget, UsageError, translate
 from nsctl.model.container import Container
 from nsctl.model.namespace import NamespaceType
 from nsctl.mounting.step import describe_all
@@ -44,6 +44,15 @@ def _nothing(_step: str) -> None:
     """Where nobody wants to be told of steps."""
 
 
+def _tidy(store: Store) -> None:
+    """Remove what killed commands left.
+
+    What cannot be removed is no reason to refuse something else; `list_containers` tells of it.
+    """
+    with contextlib.suppress(NsctlError):
+        collect(store)
+
+
 def create(spec: Spec, store: Store | None = None, *, on_step: OnStep = _nothing) -> Container:
     """Make a container without starting it.
 
@@ -60,7 +69,7 @@ def create(spec: Spec, store: Store | None = None, *, on_step: OnStep = _nothing
         NsctlError: it cannot be made.
     """
     store = store or default_store()
-    collect(store)
+    _tidy(store)
     with opened(store, create=True) as containers:
         on_step(_RECORD)
         with _record(spec, store, containers) as handle:
@@ -92,15 +101,15 @@ def run(
         NsctlError: it cannot be made. Nothing of it is left.
     """
     store = store or default_store()
-    collect(store)
+    _tidy(store)
     with opened(store, create=True) as containers:
         on_step(_RECORD)
         with _record(spec, store, containers) as handle:
             try:
                 return _run(handle, containers, store, () if spec.detach else streams, on_step)
             except BaseException:
-                # A container that never ran is nothing to keep.
-                if handle.state.status != "running":
+                # A container that never ran is nothing to keep; one that ran is dealt with.
+                if handle.state.status == "creating":
                     garbage.clear(handle, containers, store)
                 raise
 
@@ -128,7 +137,7 @@ def start(
         NsctlError: there is none, or it cannot be started.
     """
     store = store or default_store()
-    collect(store)
+    _tidy(store)
     with opened(store) as containers:
         state = find(containers, target)
         handle = hold(containers, state.id, 0)
@@ -142,7 +151,7 @@ def start(
             try:
                 return _run(handle, containers, store, () if detached else streams, on_step)
             except BaseException:
-                if handle.state.status != "running":
+                if handle.state.status in {before.status, "starting"}:
                     garbage.end(handle)
                     handle.update(status=before.status, pid=0, start=0)
                 raise
@@ -159,6 +168,9 @@ def _run(
     streams = Streams(fds)
     try:
         running = _started(handle, containers, spec, streams, on_step)
+    except OSError as error:
+        streams.close()
+        raise translate(error, "start", f"container {handle.state.name}") from error
     except BaseException:
         streams.close()
         raise
@@ -175,9 +187,9 @@ def _run(
             garbage.clear(handle, containers, store)
         else:
             garbage.end(handle)
-            handle.update(status="stopped", pid=0, start=0)
+            garbage.note(handle, status="stopped", pid=0, start=0)
     if not spec.remove:
-        handle.update(exit_status=status)
+        garbage.note(handle, exit_status=status)
     return status
 
 
@@ -283,7 +295,7 @@ def stop(target: str, store: Store | None = None, *, grace: float = GRACE) -> No
         NsctlError: it cannot be ended. That it has ended already is no error.
     """
     store = store or default_store()
-    collect(store)
+    _tidy(store)
     with opened(store) as containers:
         state = find(containers, target)
         pidfd = garbage.open_process(state)
@@ -321,7 +333,7 @@ def remove(target: str, store: Store | None = None, *, force: bool = False) -> N
         NsctlError: it cannot be removed.
     """
     store = store or default_store()
-    collect(store)
+    _tidy(store)
     with opened(store) as containers:
         state = find(containers, target)
         pidfd = garbage.open_process(state)

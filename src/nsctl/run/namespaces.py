@@ -73,9 +73,10 @@ class NewUserNamespace(NamedTuple):
             finally:
                 os.close(proc)
         except OSError as error:
-            raise translate(
-                error, "make", "a user namespace", "nsctl doctor userns says what forbids it"
-            ) from error
+            hint = "nsctl doctor userns says what forbids it"
+            if error.errno == errno.ENOSPC:
+                hint = "user.max_user_namespaces, here or further out, allows no more of them"
+            raise translate(error, "make", "a user namespace", hint) from error
         finally:
             ours.close()
             os.waitpid(child, 0)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from nsctl.engines import own
 from nsctl.errors import NsctlError, UsageError
 from nsctl.model import capabilities
 from nsctl.model.namespace import TYPES, NamespaceType
@@ -17,8 +17,6 @@ CONTAINER = "container:"
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HOSTNAME_LIMIT = 64  # uts_namespace(7): __NEW_UTS_LEN
-
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
 
 
 class Spec(NamedTuple):
@@ -128,7 +126,7 @@ def check_name(name: str) -> None:
     Raises:
         UsageError: it could be mistaken for something else.
     """
-    if not _NAME.fullmatch(name):
+    if not own.NAME.fullmatch(name):
         raise UsageError(
             f"{name!r} is no name for a container",
             "use up to 63 letters, digits, dots, dashes and underscores, and begin with a letter "

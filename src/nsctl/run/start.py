@@ -7,6 +7,7 @@ one byte, which is written after that. Whoever dies before leaves a state that s
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import select
@@ -140,7 +141,7 @@ class Running:
         It had to be there to fork the first process; it is no part of the container.
         """
         proc = procfs.ProcFs()
-        mounts = mountinfo.parse(proc.read("self/mountinfo"))
+        mounts = mountinfo.parse(proc.read("self/mountinfo", 1 << 28))
         own = cgroup.places(cgroup.parse(proc.read("self/cgroup")), mounts)
         cgroup.attach(own, self._process.pid)
 
@@ -263,6 +264,10 @@ def start(handle: Handle, request: Request, streams: Streams, on_step: OnStep) -
         except OSError as error:
             running.abandon()
             raise translate(error, "start", "the container") from error
+        except report.Failure as failure:
+            running.abandon()
+            _name(failure, request.spec)
+            raise
         except BaseException:
             running.abandon()
             raise
@@ -270,6 +275,16 @@ def start(handle: Handle, request: Request, streams: Streams, on_step: OnStep) -
         os.close(reading)
         os.close(go)
     return running
+
+
+def _name(failure: report.Failure, spec: Spec) -> None:
+    """Say which command or directory it was that the last stage knows only as such."""
+    if failure.step == "EXEC":
+        failure.subject = f"the command {spec.argv[0]}"
+        if failure.errno == errno.ENOENT:
+            failure.hint = f"it, or the interpreter that it names, is missing in {spec.rootfs}"
+    elif failure.step == "CWD":
+        failure.subject = f"the working directory {spec.cwd}"
 
 
 def _start_builder(request: Request, streams: Streams, report_fd: int, go_fd: int) -> Running:

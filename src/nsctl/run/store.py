@@ -38,13 +38,20 @@ class Store(NamedTuple):
 
 
 def default_store() -> Store:
-    """The calling user's store: below /run and /var/lib for root, else of his own."""
+    """The calling user's store: below /run and /var/lib for root, else of his own.
+
+    Raises:
+        UsageError: nothing says where he may keep anything.
+    """
     uid = os.geteuid()
     state = own.directory_of(uid, os.environ.get("XDG_RUNTIME_DIR", ""))
     if uid == 0:
         return Store(state, "/var/lib/nsctl")
-    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
-    return Store(state, f"{data}/nsctl")
+    # A relative one counts as none (XDG Base Directory Specification).
+    for data in (os.environ.get("XDG_DATA_HOME", ""), os.path.expanduser("~/.local/share")):
+        if data.startswith("/"):
+            return Store(state, f"{data}/nsctl")
+    raise UsageError("you have no home directory to keep containers in", "set HOME")
 
 
 def container_place(store: Store, container_id: str) -> str:
@@ -75,16 +82,15 @@ def opened(store: Store, *, create: bool = False) -> Iterator[int]:
     try:
         if create:
             for path in (store.state, store.storage):
-                os.makedirs(os.path.dirname(path), exist_ok=True)
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(path, 0o700)
+                _make(path)
             _claim(store)
         try:
-            top, _ = own.open_directory(store.state)
+            top, owner = own.open_directory(store.state)
         except FileNotFoundError:
             yield -1
             return
         try:
+            _check_owner(store.state, owner)
             if create:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir("containers", 0o700, dir_fd=top)
@@ -101,13 +107,31 @@ def opened(store: Store, *, create: bool = False) -> Iterator[int]:
             os.close(fd)
 
 
+def _make(path: str) -> None:
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+    except OSError as error:
+        raise translate(error, "make", f"the directory {path}") from error
+
+
+def _check_owner(path: str, owner: int) -> None:
+    """Root may read what others say of their containers, but acts on nothing of it."""
+    if owner != os.geteuid():
+        raise NsctlError(
+            "use", f"the directory {path}", f"it belongs to uid {owner}", "it must be yours"
+        )
+
+
 def _claim(store: Store) -> None:
     """See to it that a storage directory belongs to one state directory alone.
 
     Changes that no state speaks of are removed, so those of another store may not lie there.
     """
-    fd, _ = own.open_directory(store.storage)
+    fd, owner = own.open_directory(store.storage)
     try:
+        _check_owner(store.storage, owner)
         wanted = os.path.abspath(store.state)
         # A link is made with its content at once, and need not lead anywhere.
         with contextlib.suppress(FileExistsError):
@@ -170,6 +194,8 @@ def _write_state(directory: int, state: own.State) -> None:
             file.write(own.encode(state))
         os.rename(".state.json", "state.json", src_dir_fd=directory, dst_dir_fd=directory)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(".state.json", dir_fd=directory)
         raise translate(error, "write", f"the state of container {state.name}") from error
 
 
@@ -197,16 +223,20 @@ def add(containers: int, state: own.State) -> Handle:
             f"there is a container {state.name} already", f"remove it: nsctl rm {state.name}"
         )
     unfinished = _UNFINISHED + state.id
-    try:
-        os.mkdir(unfinished, 0o700, dir_fd=containers)
-        directory = os.open(unfinished, _DIRECTORY, dir_fd=containers)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        lock = os.open("lock", flags, 0o600, dir_fd=directory)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        _write_state(directory, state)
-        os.rename(unfinished, state.id, src_dir_fd=containers, dst_dir_fd=containers)
-    except OSError as error:
-        raise translate(error, "record", f"container {state.name}") from error
+    with contextlib.ExitStack() as undo:
+        try:
+            os.mkdir(unfinished, 0o700, dir_fd=containers)
+            directory = os.open(unfinished, _DIRECTORY, dir_fd=containers)
+            undo.callback(os.close, directory)
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            lock = os.open("lock", flags, 0o600, dir_fd=directory)
+            undo.callback(os.close, lock)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _write_state(directory, state)
+            os.rename(unfinished, state.id, src_dir_fd=containers, dst_dir_fd=containers)
+        except OSError as error:
+            raise translate(error, "record", f"container {state.name}") from error
+        undo.pop_all()
     return Handle(directory, lock, state)
 
 
@@ -252,6 +282,8 @@ def hold(containers: int, container_id: str, seconds: float = _LOCK_SECONDS) -> 
         cause = error if isinstance(error, OSError) else error.__cause__
         if isinstance(cause, FileNotFoundError):
             raise UnknownTarget("find", f"container {container_id}", "it is gone") from error
+        if isinstance(error, OSError):
+            raise translate(error, "lock", f"container {container_id}") from error
         raise
 
 

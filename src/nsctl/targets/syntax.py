@@ -1,7 +1,8 @@
 """The syntax of a TARGET; nothing is looked up here.
 
 ``web`` (name or id prefix), ``docker://web``, ``4560`` (all digits are a PID), ``4560:4026532720``
-(pinned), ``net:[4026532720]``, a path with a slash, ``@host``.
+(pinned), ``net:[4026532720]``, ``pod/[NAMESPACE:]POD[/CONTAINER]``, another path with a slash,
+``@host``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from nsctl.model.target import Target
 PID_LIMIT = 1 << 22  # the kernel's own (PID_MAX_LIMIT, proc_sys_kernel(5))
 _NAMESPACE = re.compile(r"([a-z]+):\[([0-9]{1,20})\]")
 _PINNED = re.compile(r"([0-9]{1,20}):([0-9]{1,20})")
+_POD = re.compile(r"pod/(?:([^:/]+):)?([^:/]+)(?:/([^/]+))?")
 _ENGINE = re.compile(r"([a-z][a-z0-9.-]*)://(.+)", re.DOTALL)
 
 
@@ -57,6 +59,9 @@ def parse(text: str) -> Target:
         return Target("namespace", text, ino=int(match[2]), type=kind)
     if match := _ENGINE.fullmatch(text):
         return Target("name", text, engine=match[1], name=match[2])
+    if match := _POD.fullmatch(text):
+        namespace, pod, name = match.groups(default="")
+        return Target("pod", text, name=name, pod=pod, pod_namespace=namespace)
     if "/" in text:
         return Target("path", text)
     return Target("name", text, name=text)

@@ -7,6 +7,7 @@ import pytest
 from nsctl.errors import AmbiguousTarget, TargetError, UnknownTarget
 from nsctl.model.namespace import NS_LINKS, UNREADABLE
 from nsctl.model.namespace import NamespaceType as Kind
+from nsctl.model.snapshot import Snapshot
 from nsctl.relate.find import Found, find
 from nsctl.targets.syntax import parse
 from unit.factories import all_own, container, namespace, ns, snapshot, task
@@ -159,3 +160,62 @@ def test_a_host_that_could_not_be_read_is_unknown() -> None:
     host = snapshot([task(1, (UNREADABLE,) * len(NS_LINKS))])
     with pytest.raises(UnknownTarget, match="no process of the host could be read"):
         find(host, parse("@host"))
+
+
+def pods() -> Snapshot:
+    rows = [
+        container("p", engine="cri", full_id="a0" * 32, pid=5)._replace(pod="n:p"),
+        container("c", engine="cri", full_id="a1" * 32, pid=7)._replace(pod="n:p"),
+        container("c", engine="cri", full_id="a2" * 32, pid=8)._replace(pod="n:q"),
+        container("d", engine="cri", full_id="a3" * 32)._replace(pod="n:q"),
+        container("lone", engine="podman", full_id="a4" * 32)._replace(pod="r"),
+        container("e", engine="cri", full_id="a5" * 32)._replace(pod="m:p"),
+    ]
+    return HOST._replace(containers=tuple(rows))
+
+
+@pytest.mark.parametrize(
+    ("text", "full_id"),
+    [
+        ("pod/n:p", "a0"),
+        ("pod/n:p/c", "a1"),
+        ("pod/p/c", "a1"),
+        ("pod/q/c", "a2"),
+        ("pod/r", "a4"),
+        ("pod/m:p", "a5"),
+    ],
+)
+def test_a_pod_leads_to_its_sandbox_or_the_container_named(text: str, full_id: str) -> None:
+    found = find(pods(), parse(text)).container
+    assert found is not None
+    assert found.id == full_id * 32
+
+
+@pytest.mark.parametrize("text", ["pod/q", "pod/none/c", "pod/n:r", "pod/p/none"])
+def test_a_pod_that_leads_to_no_one_container_is_refused(text: str) -> None:
+    with pytest.raises(TargetError):
+        find(pods(), parse(text))
+
+
+def test_an_engines_own_namespaces_tell_two_containers_apart() -> None:
+    rows = [
+        container("one", engine="containerd", full_id="one")._replace(scope=scope)
+        for scope in ("a", "b")
+    ]
+    host = HOST._replace(containers=tuple(rows))
+    assert find(host, parse("containerd://b/one")).container == rows[1]
+    with pytest.raises(AmbiguousTarget, match=r"containerd://a/one.*containerd://b/one"):
+        find(host, parse("one"))
+
+
+def test_what_others_say_an_id_is_redirects_nobody() -> None:
+    forged = container("web@evil", full_id="db")._replace(vouched_by=9)
+    longer = container("x@evil", full_id="3f2a9c00ff")._replace(vouched_by=9)
+    host = HOST._replace(containers=(*HOST.containers, forged, longer))
+    assert find(host, parse("db")).container == DB
+    assert find(host, parse("3f2a")).container == WEB
+    assert find(host, parse("web@evil")).container == forged
+    alone = HOST._replace(containers=(forged, longer))
+    for text in ("3f2a", "docker://db"):
+        with pytest.raises(UnknownTarget):
+            find(alone, parse(text))
