@@ -198,6 +198,7 @@ def _started(
 ) -> Running:
     with others_of(spec, containers) as others:
         layout = layout_of(spec, handle.state, containers, others, streams.kinds)
+        streams.give_to(layout.root_uid, layout.root_gid)
         if handle.state.status != "creating":
             handle.update(status="starting")
         handle.update(boot_id=garbage.boot_id(), cgroup_dirs=layout.cgroup_dirs, exit_status=-1)

@@ -1,8 +1,10 @@
 """Standard streams between the caller and a container.
 
-Pipes and sockets are handed in. A file, a directory or a terminal of the host is not: through its
-descriptor a container reaches what lies around it. Files are relayed through pipes; where input
-and output are a terminal, the container gets one of its own.
+An input that is a pipe or a socket is handed in. Everything else is relayed through pipes that
+belong to the container's root: through the descriptor of a file, directory or terminal of the host
+a container reaches what lies around it, and the caller's own pipes cannot be opened by another user,
+while images write to /dev/stdout. Where input and output are a terminal, the container gets one of
+its own.
 """
 
 from __future__ import annotations
@@ -96,6 +98,7 @@ class Streams:
         self.terminal = -1
         self._master = -1
         self._given: list[int] = []
+        self._outputs: dict[tuple[int, int], int] = {}
         self._saved: list[int | list[bytes | int]] | None = None
         if not fds:
             self.kinds, self.inside = [NULL] * 3, [-1] * 3
@@ -109,7 +112,8 @@ class Streams:
         if stat.S_ISDIR(status.st_mode):
             self.close()
             raise UsageError("a directory cannot be a container's standard stream")
-        if stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode):
+        piped = stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode)
+        if piped and number == 0:
             self.kinds.append(PASS)
             self.inside.append(fd)
         elif stat.S_ISCHR(status.st_mode) and status.st_rdev == _NULL_DEVICE:
@@ -120,18 +124,38 @@ class Streams:
             self.inside.append(-1)
             self.terminal = fd if self.terminal < 0 else self.terminal
         else:
-            reading, writing = os.pipe()
             self.kinds.append(PASS)
-            if number == 0:
-                self.inside.append(reading)
-                self._given.append(reading)
-                # A container that does not read must not stop us.
-                os.set_blocking(writing, False)
-                self.pumps.append(Pump(fd, writing, writing, outward=False))
-            else:
-                self.inside.append(writing)
-                self._given.append(writing)
-                self.pumps.append(Pump(reading, fd, reading, outward=True))
+            self.inside.append(self._relayed_in(fd) if number == 0 else self._relayed_out(fd))
+
+    def _relayed_in(self, fd: int) -> int:
+        reading, writing = os.pipe()
+        self._given.append(reading)
+        # A container that does not read must not stop us.
+        os.set_blocking(writing, False)
+        self.pumps.append(Pump(fd, writing, writing, outward=False))
+        return reading
+
+    def _relayed_out(self, fd: int) -> int:
+        """Output and errors that go to one place share a pipe: their order is kept."""
+        status = os.fstat(fd)
+        place = (status.st_dev, status.st_ino)
+        if place not in self._outputs:
+            reading, writing = os.pipe()
+            self._given.append(writing)
+            self.pumps.append(Pump(reading, fd, reading, outward=True))
+            self._outputs[place] = writing
+        return self._outputs[place]
+
+    def give_to(self, uid: int, gid: int) -> None:
+        """Give the pipes to the container's root, so that it can open /dev/stdout.
+
+        Args:
+            uid: the container's root, outside.
+            gid: its group.
+        """
+        if os.geteuid() == 0:
+            for fd in self._given:
+                os.fchown(fd, uid, gid)
 
     def given(self) -> None:
         """Close what only the builder needs, once it has it."""
