@@ -17,7 +17,7 @@ def run(draft: Draft) -> None:
     rows: list[Container] = []
     for name, source in draft.sources.items():
         try:
-            rows.extend(source(draft))
+            rows.extend(_as_heard_by(draft.reader.uid, row) for row in source(draft))
         except (NsctlError, OSError) as error:
             told = translate(error, "list", name) if isinstance(error, OSError) else error
             draft.gaps.append(
@@ -30,6 +30,11 @@ def run(draft: Draft) -> None:
                 )
             )
     draft.containers.extend(_qualified(_once(rows), draft))
+
+
+def _as_heard_by(uid: int, row: Container) -> Container:
+    """What the reader's own engine says counts for the reader as the host's word does."""
+    return row._replace(vouched_by=0) if row.user and row.user == uid else row
 
 
 def _once(rows: list[Container]) -> list[Container]:

@@ -26,8 +26,9 @@ class Container(NamedTuple):
         mnt_ns_id: the kernel's id of its mount namespace in this boot, 0 unknown.
         user: whose word this is: 0 root's, else the ordinary user's whose engine made it.
         vouched_by: the daemon, shim or monitor that tells of it, where that is not the host's
-            own: it is an ordinary user's, or runs in a container. Else 0.
-        scope: the engine's own namespace that it is in (containerd's), "" where it has none.
+            own: it is an ordinary user's who is not the reader, or runs in a container. Else 0.
+        scope: where its name is unique: the engine's own namespace (containerd's) or path (LXC's),
+            "" where it has none.
     """
 
     name: str

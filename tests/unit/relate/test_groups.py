@@ -232,3 +232,22 @@ def test_groups_do_not_depend_on_the_order_of_processes(host: Snapshot, random: 
     rows = list(host.tasks)
     random.shuffle(rows)
     assert groups(host._replace(tasks=tuple(rows))) == groups(host)
+
+
+def test_a_sandbox_of_bubblewrap_is_named_after_what_runs_in_it() -> None:
+    # Its own first process inside, or with --as-pid-1 the program itself.
+    inside = [
+        task(10, comm=b"bwrap"),
+        task(11, all_own(300), ppid=10, comm=b"bwrap"),
+        task(12, all_own(300), ppid=11, comm=b"firefox"),
+        task(13, all_own(300), ppid=12, comm=b"Web Content"),
+        task(20, comm=b"bwrap"),
+        task(21, all_own(400), ppid=20, comm=b"sleep"),
+        task(31, all_own(500), ppid=1, comm=b"bwrap"),
+    ]
+    owners = [group.owner for group in groups(snapshot(inside)) if group.owner.kind == "process"]
+    assert [(owner.name, owner.engine, owner.pid) for owner in owners] == [
+        ("firefox", "bwrap", 11),
+        ("sleep", "bwrap", 21),
+        ("bwrap", "bwrap", 31),
+    ]

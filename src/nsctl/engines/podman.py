@@ -1,0 +1,343 @@
+"""Podman's containers and pods, root's and everybody's, without Podman.
+
+There is no daemon. Each running container has a monitor, conmon, whose arguments (conmon(8)) tell
+the id, the name and where its store is, wherever that was moved to. What a store's database says
+besides, labels, pods and what was asked for, is `nsctl.engines.podman_db`'s to read. Where it
+cannot be read, names, images and creation times still come from the files beside it, and the note
+says what is not known.
+
+GRAPH below is podman(1)'s ``--root``: ``GRAPH/DRIVER-containers/containers.json`` is the storage
+library's list of containers, ``GRAPH/DRIVER-containers/ID/userdata/config.json`` what the runtime
+was given.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from nsctl.engines.fields import (
+    Fields,
+    below,
+    flag,
+    number,
+    pairs,
+    parse,
+    parse_rows,
+    seconds,
+    text,
+)
+from nsctl.engines.oci_spec import of_config
+from nsctl.engines.podman_db import Record, records_of
+from nsctl.engines.survey import Survey, View
+from nsctl.model.container import Container
+from nsctl.model.task import Task
+
+ENGINE = "podman"
+DEFAULT_GRAPH = "/var/lib/containers/storage"
+
+_ID = re.compile(r"[0-9a-f]{64}")
+# GRAPH/DRIVER-containers/ID/userdata
+_BUNDLE = re.compile(rf"(/.+)/([a-z0-9]+)-containers/({_ID.pattern})/userdata")
+_DRIVERS = ("overlay", "vfs", "btrfs", "zfs")
+# conmon's options without a value; all others have one (conmon(8)).
+_FLAGS = frozenset(
+    {
+        *("-e", "--exec", "--exec-attach", "--full-attach", "-i", "--stdin", "--leave-stdin-open"),
+        *("--no-new-keyring", "--no-pivot", "--no-sync-log", "--replace-listen-pid", "--sync"),
+        *("-s", "--systemd-cgroup", "--syslog", "-t", "--terminal", "-V", "--version"),
+    }
+)
+_LONG = {"--cid": "-c", "--name": "-n", "--bundle": "-b", "--container-pidfile": "-p"}
+# libpod's ContainerStatus, as podman-inspect(1) writes each.
+_STATES = (
+    *("unknown", "created", "initialized", "running", "stopped", "paused", "exited"),
+    *("removing", "stopping"),
+)
+_ALIVE = frozenset({"initialized", "running", "paused", "stopping"})
+_SHARED = {
+    "pidNsCtr": "pid",
+    "netNsCtr": "net",
+    "ipcNsCtr": "ipc",
+    "utsNsCtr": "uts",
+    "userNsCtr": "user",
+    "cgroupNsCtr": "cgroup",
+    "mountNsCtr": "mnt",
+}
+
+
+class Monitor(NamedTuple):
+    """What the arguments of one conmon tell.
+
+    Attributes:
+        task: its process.
+        id: the container's.
+        name: the container's.
+        graph: where the store is.
+        driver: the storage driver, a part of paths there.
+        pid_file: where the container's process id is.
+    """
+
+    task: Task
+    id: str
+    name: str
+    graph: str
+    driver: str
+    pid_file: str
+
+
+class Store(NamedTuple):
+    """One place where containers are kept.
+
+    Attributes:
+        view: in whose view of the file system.
+        graph: its directory there.
+        driver: the storage driver, "" where not known yet.
+        monitors: of its running containers, by id.
+    """
+
+    view: View
+    graph: str
+    driver: str
+    monitors: dict[str, Monitor]
+
+
+def containers(survey: Survey) -> list[Container]:
+    """List the containers of all stores that monitors tell of, and of root's usual one.
+
+    Args:
+        survey: the processes that were seen.
+
+    Returns:
+        One row a container, those that do not run too; infra containers of pods are containers.
+    """
+    return [row for store in _stores(survey) for row in _rows(survey, store)]
+
+
+# --- Where they are ------------------------------------------------------------------------------
+
+
+def monitor_of(task: Task, arguments: Iterable[str]) -> Monitor | None:
+    """Read the arguments of a conmon.
+
+    Args:
+        task: its process.
+        arguments: its command line, the program's name first.
+
+    Returns:
+        What they tell; None for one that is not Podman's (CRI-O's), or watches a command that was
+        brought into a container later.
+    """
+    told: dict[str, str] = {}
+    by_podman = is_exec = False
+    words = iter(arguments)
+    next(words, None)
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key in _FLAGS:
+            is_exec = is_exec or key in {"-e", "--exec"}
+            continue
+        if not equals:
+            value = next(words, "")
+        told[_LONG.get(key, key)] = value
+        by_podman = by_podman or (
+            key == "--exit-command" and os.path.basename(value).startswith("podman")
+        )
+    bundle = _BUNDLE.fullmatch(told.get("-b", ""))
+    container_id = told.get("-c", "")
+    if not by_podman or is_exec or bundle is None or bundle[3] != container_id:
+        return None
+    return Monitor(
+        task,
+        container_id,
+        told.get("-n", "") or container_id[:12],
+        os.path.normpath(bundle[1]),
+        bundle[2],
+        told.get("-p", ""),
+    )
+
+
+def _stores(survey: Survey) -> Iterator[Store]:
+    found: dict[tuple[int, str, str, int], Store] = {}
+    for task in survey.named("conmon"):
+        monitor = monitor_of(task, survey.command(task))
+        view = survey.view_of(task) if monitor is not None else None
+        if monitor is None or view is None:
+            continue
+        # Of two who tell of one place, a stranger must not speak for root.
+        key = (view.mntns, monitor.graph, view.trust.kind, view.trust.uid)
+        store = found.setdefault(key, Store(view, monitor.graph, monitor.driver, {}))
+        store.monitors.setdefault(monitor.id, monitor)
+    yield from found.values()
+    host = survey.host_view()
+    if host is not None and (host.mntns, DEFAULT_GRAPH, "host", 0) not in found:
+        yield Store(host, DEFAULT_GRAPH, "", {})
+
+
+# --- What is there -------------------------------------------------------------------------------
+
+
+def _rows(survey: Survey, store: Store) -> Iterator[Container]:
+    records = records_of(survey, store.view, store.graph)
+    if records is None:
+        yield from _rows_without_database(survey, store)
+        return
+    names = {key: text(record.config, "name") for key, record in records.items()}
+    for container_id, record in records.items():
+        yield _row(survey, store, container_id, record, names)
+    for container_id, monitor in store.monitors.items():
+        if container_id not in records:  # made, or removed, since the database was read
+            yield _row_of_files(survey, store, container_id, monitor, {})
+
+
+def _row(
+    survey: Survey, store: Store, container_id: str, record: Record, names: Mapping[str, str]
+) -> Container:
+    config = record.config
+    monitor = store.monitors.get(container_id)
+    first = _first(survey, store, container_id, monitor, number(record.state, "pid"))
+    status = number(record.state, "state")
+    said = _STATES[status] if status < len(_STATES) else "unknown"
+    if first is None:
+        said = "exited" if said in _ALIVE - {"initialized"} else said
+    elif said not in _ALIVE:
+        said = "running"
+    return survey.row(
+        Container(
+            name=text(config, "name") or (monitor.name if monitor else container_id[:12]),
+            engine=ENGINE,
+            id=container_id,
+            image=text(config, "rootfsImageName") or text(config, "rootfs"),
+            state=said,
+            created=seconds(text(config, "createdTime")),
+            pod=record.pod,
+            labels=pairs(config, "labels"),
+            declared=_declared(config, names, is_rootless=store.view.trust.kind == "user"),
+        ),
+        _speaker(store, monitor),
+        first,
+    )
+
+
+def _declared(
+    config: Fields, names: Mapping[str, str], *, is_rootless: bool
+) -> tuple[tuple[str, str], ...]:
+    """What was asked for; for an ordinary user "host" would be Podman's own user namespace."""
+    said = dict(of_config(below(config, "spec")))
+    if is_rootless and said["user"] == "host":
+        said["user"] = "rootless"
+    for key, kind in _SHARED.items():
+        if other := text(config, key):
+            said[kind] = f"container:{names.get(other) or other}"
+    said["privileged"] = "yes" if flag(config, "privileged") else "no"
+    return tuple(said.items())
+
+
+def _speaker(store: Store, monitor: Monitor | None) -> Task | None:
+    """Whose word a row is: its own monitor's, or whose view the store was found in."""
+    return monitor.task if monitor is not None else store.view.by
+
+
+def _first(
+    survey: Survey, store: Store, container_id: str, monitor: Monitor | None, said: int
+) -> Task | None:
+    """Find a container's first process: its monitor's only child, or what files say of it.
+
+    Without a monitor of its own the process must be in the container's control group: the number
+    may be another process's by now, maybe that of the monitor in whose view the store was found.
+    """
+    group = f"libpod-{container_id}"
+    if monitor is not None:
+        alive = [task for task in survey.children(monitor.task.pid) if task.state not in "ZX"]
+        if len(alive) == 1:
+            return alive[0]
+        raw = survey.read(store.view, monitor.pid_file, ENGINE, limit=64) or b""
+        digits = raw.strip(b" \n")
+        return survey.process(int(digits), monitor.task, cgroup=group) if digits.isdigit() else None
+    first = survey.process(said, store.view.by, cgroup=group) if said else None
+    return first if first is not None and group.encode() in (first.cgroup or b"") else None
+
+
+# --- Without -------------------------------------------------------------------------------------
+
+
+def _rows_without_database(survey: Survey, store: Store) -> Iterator[Container]:
+    listed = _listed(survey, store)
+    unknown = listed.keys() | store.monitors.keys()
+    if not unknown:
+        return
+    survey.note(
+        ENGINE,
+        f"labels, pods' names and states of {len(unknown)} containers in {store.graph}",
+        "only the store's database has them, which cannot be read",
+    )
+    for container_id in sorted(unknown):
+        yield _row_of_files(survey, store, container_id, store.monitors.get(container_id), listed)
+
+
+def _listed(survey: Survey, store: Store) -> dict[str, Fields]:
+    """What the storage library's list says of each of Podman's containers, by id."""
+    for driver in (store.driver,) if store.driver else _DRIVERS:
+        path = f"{store.graph}/{driver}-containers/containers.json"
+        raw = survey.read(store.view, path, ENGINE)
+        if raw is None:
+            continue
+        try:
+            found = parse_rows(raw)
+        except ValueError as error:
+            survey.note(ENGINE, path, str(error))
+            continue
+        rows = ((text(row, "id"), _metadata(row)) for row in found)
+        # Others keep containers there too: CRI-O's are in pods, those being built have no name.
+        return {
+            key: told
+            for key, told in rows
+            if _ID.fullmatch(key) and "name" in told and "pod-id" not in told
+        }
+    return {}
+
+
+def _metadata(row: Fields) -> Fields:
+    try:
+        return parse(text(row, "metadata").encode())
+    except ValueError:
+        return {}
+
+
+def _row_of_files(
+    survey: Survey,
+    store: Store,
+    container_id: str,
+    monitor: Monitor | None,
+    listed: dict[str, Fields],
+) -> Container:
+    told = listed.get(container_id, {})
+    driver = store.driver or "overlay"
+    path = f"{store.graph}/{driver}-containers/{container_id}/userdata/config.json"
+    config = survey.read_json(store.view, path, ENGINE) or {}
+    notes = below(config, "annotations")
+    created = seconds(text(notes, "io.kubernetes.cri-o.Created"))
+    sandbox = text(notes, "io.kubernetes.cri-o.SandboxID")
+    infra = store.monitors.get(sandbox or container_id)
+    declared = of_config(config, (os.path.dirname(store.graph), store.graph)) if config else ()
+    return survey.row(
+        Container(
+            name=monitor.name if monitor else text(told, "name"),
+            engine=ENGINE,
+            id=container_id,
+            image=text(told, "image-name"),
+            created=created or float(number(told, "created-at")),
+            pod=_pod_of(infra),
+            declared=declared,
+        ),
+        _speaker(store, monitor),
+        _first(survey, store, container_id, monitor, 0),
+    )
+
+
+def _pod_of(infra: Monitor | None) -> str:
+    """What a pod's infra container tells of it: the beginning of its id, for want of its name."""
+    name = infra.name if infra is not None else ""
+    return name.removesuffix("-infra") if name.endswith("-infra") else ""

@@ -1,0 +1,124 @@
+"""Reading files below another root directory, such as a container's through /proc/PID/root.
+
+Whoever lives there chooses what is found: a link out of it, a pipe, a device, a file without end.
+So a path is resolved with that root as its root (openat2(2), since 5.6: no link and no ".." leads
+out), only regular files are read, and no more of them than a limit. A hostile file system may
+still never answer: what belongs to somebody who is not trusted is read by a helper that can be
+killed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import NamedTuple
+
+from nsctl.kernel.mount import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
+
+_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+_RETRIES = 8
+
+
+class Content(NamedTuple):
+    """A file as it was read.
+
+    Attributes:
+        data: its content, cut after the limit.
+        uid: who owns it.
+        mode: its permission bits.
+        whole: it was not cut.
+    """
+
+    data: bytes
+    uid: int
+    mode: int
+    whole: bool
+
+
+def _open(root: str, path: str, flags: int) -> int:
+    top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for _ in range(_RETRIES):
+            try:
+                return openat2(top, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+            except OSError as error:
+                # A rename somewhere on the host meanwhile: try again (openat2(2)).
+                if error.errno != errno.EAGAIN:
+                    raise
+        return openat2(top, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+    finally:
+        os.close(top)
+
+
+def read_file(root: str, path: str, limit: int) -> Content:
+    """Read a regular file below a root.
+
+    Args:
+        root: the directory that is the root: "/", "/proc/PID/root".
+        path: the file in there, from the root.
+        limit: bytes after which reading stops.
+
+    Returns:
+        What was read.
+
+    Raises:
+        OSError: ENOENT, EACCES and so on; EINVAL for what is no regular file; ENOSYS on a kernel
+            without openat2.
+    """
+    fd = _open(root, path, _FILE)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", path)
+        chunks, size = [], 0
+        while size <= limit and (chunk := os.read(fd, limit + 1 - size)):
+            chunks.append(chunk)
+            size += len(chunk)
+    finally:
+        os.close(fd)
+    data = b"".join(chunks)
+    return Content(data[:limit], status.st_uid, stat.S_IMODE(status.st_mode), size <= limit)
+
+
+def list_directory(root: str, path: str, limit: int) -> list[str]:
+    """List a directory below a root.
+
+    Args:
+        root: the directory that is the root.
+        path: the directory in there, from the root.
+        limit: names after which listing stops.
+
+    Returns:
+        Names in no useful order, at most ``limit``.
+
+    Raises:
+        OSError: ENOENT, ENOTDIR, EACCES and so on.
+    """
+    fd = _open(root, path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        names: list[str] = []
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                if len(names) >= limit:
+                    break
+                names.append(entry.name)
+        return names
+    finally:
+        os.close(fd)
+
+
+def read_link(root: str, path: str) -> str:
+    """Read a symbolic link below a root.
+
+    Returns:
+        Where it leads, as it is written.
+
+    Raises:
+        OSError: ENOENT for what is no link, EACCES and so on.
+    """
+    fd = _open(root, path, os.O_PATH | os.O_NOFOLLOW)
+    try:
+        return os.readlink("", dir_fd=fd)
+    finally:
+        os.close(fd)

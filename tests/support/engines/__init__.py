@@ -1,0 +1,1 @@
+"""Real container engines for tests: daemons in private mount and network namespaces."""

@@ -1,0 +1,92 @@
+"""Rows of several engines become one list that nobody can push himself into."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nsctl.discovery.draft import Draft
+from nsctl.discovery.take import take
+from nsctl.model.container import Container
+from nsctl.model.part import Part
+from unit.proctree import ProcTree
+
+pytestmark = pytest.mark.unit
+
+ID, OTHER = "3f2a9c1b" * 8, "d8784ef6" * 8
+ALICE = 1000
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> ProcTree:
+    tree = ProcTree(tmp_path)
+    tree.reader()
+    tree.add(1, ppid=0)
+    tree.add(50)
+    tree.add(51, ppid=50)
+    tree.add(52, ppid=51)
+    (tree.add(60) / "cgroup").write_bytes(b"3:cpu:/\n0::/docker/outer/sub\n")
+    return tree
+
+
+def listed(tree: ProcTree, *by_source: list[Container]) -> list[Container]:
+    def source(rows: list[Container]) -> object:
+        def ask(_draft: Draft) -> list[Container]:
+            return rows
+
+        return ask
+
+    sources = {str(number): source(rows) for number, rows in enumerate(by_source)}
+    found = take([Part.CONTAINERS], proc_root=str(tree.root), sources=sources)  # type: ignore[arg-type]  # mypy does not see that it is called
+    return list(found.containers)
+
+
+def test_of_what_two_sources_tell_the_first_is_heard(tree: ProcTree) -> None:
+    docker = Container("web", "docker", ID, pid=50)
+    runc = Container(ID, "oci", ID, pid=50)
+    renamed = Container("x", "oci", "x", pid=50)
+    assert listed(tree, [docker], [runc, renamed]) == [docker]
+
+
+def test_names_that_people_chose_may_be_the_same_in_two_places(tree: ProcTree) -> None:
+    rows = [
+        Container("one", "containerd", "one", scope="a"),
+        Container("one", "containerd", "one", scope="b"),
+        Container("one", "lxc", "one"),
+    ]
+    assert listed(tree, rows) == rows
+    assert listed(tree, rows, rows[:1]) == rows
+
+
+def test_the_hosts_engines_are_heard_before_all_others(tree: ProcTree) -> None:
+    forged = Container("web", "docker", ID, pid=51, vouched_by=51)
+    real = Container("web", "podman", ID, pid=50)
+    assert listed(tree, [forged], [real]) == [real]
+
+
+def test_an_engine_in_a_container_may_say_more_than_the_control_groups(tree: ProcTree) -> None:
+    bare = Container(ID[:12], "", ID, pid=51, cgroups=(f"/docker/{ID}",))
+    told = bare._replace(name="web", engine="docker", image="bb:1", vouched_by=60)
+    (row,) = listed(tree, [told], [bare])
+    assert (row.name, row.image) == ("web@60", "bb:1")
+    # But not of a container in other groups than its own process is in.
+    forged = told._replace(cgroups=(), pid=52)
+    assert listed(tree, [forged], [bare]) == [bare]
+    known = bare._replace(image="real:1")
+    assert listed(tree, [told], [known]) == [known]
+
+
+def test_what_an_engine_in_a_container_has_is_named_after_that(tree: ProcTree) -> None:
+    outer = Container("box", "docker", ID, pid=50, cgroups=("/docker/outer",))
+    by_descent = Container("web", "docker", OTHER, vouched_by=52, pod="default:p")
+    by_group = Container("db", "docker", OTHER[::-1], vouched_by=60)
+    rows = listed(tree, [by_descent, by_group], [outer])
+    assert [row.name for row in rows] == ["box", "web@box", "db@box"]
+    assert rows[1].pod == "default:p@box"
+
+
+def test_what_an_ordinary_user_has_is_named_after_him(tree: ProcTree) -> None:
+    by_monitor = Container("web", "podman", ID, vouched_by=51, user=ALICE)
+    by_group = Container("x", "podman", OTHER, user=ALICE)
+    assert [row.name for row in listed(tree, [by_monitor, by_group])] == ["x@1000", "web@1000"]

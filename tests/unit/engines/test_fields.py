@@ -1,0 +1,96 @@
+"""Typed readers of what engines wrote."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nsctl.engines.fields import (
+    below,
+    clean,
+    flag,
+    number,
+    pairs,
+    parse,
+    parse_rows,
+    rows,
+    seconds,
+    text,
+    texts,
+)
+
+pytestmark = pytest.mark.unit
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.sampled_from("abc"), _JSON), st.sampled_from("abcd"))
+def test_what_is_of_another_type_counts_as_not_there(fields: dict[str, object], key: str) -> None:
+    assert isinstance(text(fields, key), str)
+    assert 0 <= number(fields, key) < 1 << 63
+    assert isinstance(flag(fields, key), bool)
+    assert isinstance(below(fields, key, key), dict)
+    assert all(isinstance(row, dict) for row in rows(fields, key))
+    assert all(isinstance(row, str) for row in texts(fields, key))
+    for name, value in pairs(fields, key):
+        assert (name + value).encode()
+
+
+def test_what_utf8_cannot_hold_is_replaced() -> None:
+    fields = parse(b'{"a": "x\\ud800y", "b": ["\\udcff"], "c": {"\\udc80": "\\ud800"}}')
+    assert text(fields, "a") == "x?y"
+    assert texts(fields, "b") == ["?"]
+    assert pairs(fields, "c") == (("?", "?"),)
+    assert clean("é") == "é"
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"{", b'{"a": 1', b"[]", b"1", b"\xff", b"[" * 100_000, b'{"a":' * 100_000]
+)
+def test_what_is_no_object_is_told(raw: bytes) -> None:
+    with pytest.raises(ValueError, match=r"JSON|nested"):
+        parse(raw)
+    assert parse(b'{"a": [1]}') == {"a": [1]}
+
+
+@pytest.mark.parametrize("raw", [b"", b"[", b"{}", b"1", b"[" * 100_000])
+def test_what_is_no_list_is_told(raw: bytes) -> None:
+    with pytest.raises(ValueError, match=r"JSON|nested"):
+        parse_rows(raw)
+    assert parse_rows(b'[{"a": 1}, 2, null]') == [{"a": 1}]
+
+
+@given(
+    st.datetimes(datetime(1970, 1, 2), datetime(2500, 1, 1)),  # noqa: DTZ001  (the zone is added)
+    st.integers(-23 * 60, 23 * 60),
+)
+def test_times_are_read_in_every_zone(when: datetime, minutes: int) -> None:
+    local = when.replace(tzinfo=timezone(timedelta(minutes=minutes)))
+    assert seconds(local.isoformat()) == pytest.approx(local.timestamp(), abs=1e-5)
+    universal = when.replace(tzinfo=UTC)
+    written = universal.isoformat().replace("+00:00", "Z")
+    assert seconds(written) == pytest.approx(universal.timestamp(), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["", "0001-01-01T00:00:00Z", "2026-13-01T00:00:00Z", "2026-11-24", "٢026-11-24T00:00:00Z"],
+)
+def test_what_is_no_time_is_zero(written: str) -> None:
+    assert seconds(written) == 0
+
+
+def test_nanoseconds_are_read() -> None:
+    assert seconds("2026-11-24T12:55:46.312842082Z") == pytest.approx(1795524946.312842, abs=1e-5)
+
+
+@given(st.text())
+def test_any_text_is_a_time_or_zero(written: str) -> None:
+    assert seconds(written) >= 0
