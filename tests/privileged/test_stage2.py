@@ -15,6 +15,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -635,13 +636,29 @@ def test_the_executable_of_pid_1_cannot_be_overwritten(twin: bool) -> None:
             with pytest.raises(OSError, match="Read-only"):  # other processes keep it busy
                 os.chmod(again, os.fstat(kept).st_mode & 0o7777)
         else:
-            writable = os.open(again, os.O_RDWR)
+            writable = open_when_idle(again)
             try:
                 overwrite(writable)
             finally:
                 os.close(writable)
     finally:
         os.close(kept)
+
+
+def open_when_idle(path: str) -> int:
+    """Open for writing what nobody executes any more.
+
+    Whoever looks at the process that ended, through /proc, keeps its memory, and so its
+    executable busy, for as long as he looks.
+    """
+    for _ in range(200):
+        try:
+            return os.open(path, os.O_RDWR)
+        except OSError as error:
+            if error.errno != errno.ETXTBSY:
+                raise
+            time.sleep(0.05)
+    pytest.fail("it stays busy")
 
 
 def overwrite(fd: int) -> None:
