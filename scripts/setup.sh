@@ -86,6 +86,7 @@ need_packages() {
     is_root && have apt-get || return 1
     say "installing Debian packages: $missing"
     apt_log=$(mktemp)
+    forbid_services
     # A list of packages that cannot be refreshed may still do. One package that cannot be had
     # must not cost the others, so they are tried one by one after the whole has failed.
     apt_get update || :
@@ -95,6 +96,7 @@ need_packages() {
             apt_get --no-install-recommends install "$package" || :
         done
     fi
+    allow_services
     find_missing "$@"
     if [ -n "$missing" ]; then
         say "could not install: $missing; the last that apt-get said:"
@@ -102,6 +104,21 @@ need_packages() {
     fi
     rm -f "$apt_log"
     [ -z "$missing" ]
+}
+
+# A package that is installed for its program must not start its daemon: invoke-rc.d(8) asks this
+# policy. One that is there already is left as it is.
+forbid_services() {
+    forbidden=
+    if [ ! -e /usr/sbin/policy-rc.d ]; then
+        printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+        chmod 755 /usr/sbin/policy-rc.d
+        forbidden=1
+    fi
+}
+
+allow_services() {
+    [ -z "$forbidden" ] || rm -f /usr/sbin/policy-rc.d
 }
 
 apt_get() {
