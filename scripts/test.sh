@@ -154,7 +154,8 @@ environment_serves_ordinary ||
     die "an ordinary user cannot use the environment $venv: $(tail -n 1 "$scratch/why")"
 engine_packages=
 ! is_wanted engines ||
-    engine_packages='containerd containernetworking-plugins docker.io iptables runc'
+    engine_packages='bubblewrap catatonit conmon containerd containernetworking-plugins crun docker.io
+        iptables lxc podman runc systemd-container uidmap'
 # shellcheck disable=SC2086  # a list of words
 need_packages busybox-static gcc gcc-aarch64-linux-gnu iproute2 libc6-dev libc6-dev-arm64-cross \
     make procps qemu-user-static tmux util-linux $engine_packages ||

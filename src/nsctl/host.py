@@ -45,7 +45,7 @@ def engine_names() -> tuple[str, ...]:
 
 
 # In this order: of what two of them tell, the first is heard. The last knows the least.
-_ENGINES = ("docker", "cri", "containerd", "podman", "lxc", "nspawn", "oci", "by_cgroup")
+_ENGINES = ("docker", "cri", "containerd", "podman", "crio", "lxc", "nspawn", "oci", "by_cgroup")
 
 
 def _sources() -> dict[str, ContainerSource]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -20,6 +21,9 @@ from nsctl.model.snapshot import Snapshot
 from support.engines.docker import IMAGE, Docker
 
 pytestmark = pytest.mark.engines
+
+# Names that no other container of this machine has.
+WEB, SIDE = (f"{word}-{secrets.token_hex(4)}" for word in ("web", "side"))
 
 
 def nsctl(*words: str) -> str:
@@ -56,8 +60,8 @@ def as_seen(row: Container) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def many(docker: Docker) -> Docker:
-    docker.run("web", "--label", "app=demo", "--label", "tier=front")
-    docker.run("side", "--network", "container:web", "--pid", "container:web")
+    docker.run(WEB, "--label", "app=demo", "--label", "tier=front")
+    docker.run(SIDE, "--network", f"container:{WEB}", "--pid", f"container:{WEB}")
     docker.run("pidhost", "--pid", "host", "--network", "none")
     docker.run("nethost", "--network", "host", "--uts", "host", "--ipc", "host")
     docker.run("priv", "--privileged", "--network", "none")
@@ -102,7 +106,7 @@ def test_what_was_declared_is_what_inspect_says(many: Docker) -> None:
         assert declared["user"] == "host"
         assert (declared["privileged"] == "yes") == wanted["Privileged"]
         assert (declared["read-only"] == "yes") == wanted["ReadonlyRootfs"]
-    assert dict(seen["side"].declared)["pid"] == "container:web"
+    assert dict(seen[SIDE].declared)["pid"] == f"container:{WEB}"
     ro = dict(seen["ro"].declared)
     assert ro["no-new-privileges"] == "yes"
     assert ro["cap-drop"] == "ALL"
@@ -110,19 +114,19 @@ def test_what_was_declared_is_what_inspect_says(many: Docker) -> None:
 
 
 def test_all_processes_of_a_container_are_its_own(many: Docker) -> None:
-    many("exec", "-d", "web", "sleep", "77")
+    many("exec", "-d", WEB, "sleep", "77")
     pids: set[int] = set()
-    pid = int(many("inspect", "-f", "{{.State.Pid}}", "web"))
+    pid = int(many("inspect", "-f", "{{.State.Pid}}", WEB))
     try:
         deadline = time.monotonic() + 5
         while True:
-            pids = {int(line.split()[1]) for line in many("top", "web").split("\n")[1:]}
+            pids = {int(line.split()[1]) for line in many("top", WEB).split("\n")[1:]}
             if len(pids) == 2:
                 break
             assert time.monotonic() < deadline
             time.sleep(0.01)
         groups = json.loads(nsctl("matrix", "-J"))["groups"]
-        (web,) = [row for row in groups if row["whose"]["name"] == "web"]
+        (web,) = [row for row in groups if row["whose"]["name"] == WEB]
         assert web["whose"]["engine"] == "docker"
         assert web["whose"]["kind"] == "container"
         assert set(web["pids"]) == pids
@@ -133,16 +137,16 @@ def test_all_processes_of_a_container_are_its_own(many: Docker) -> None:
 
 
 def test_names_ids_and_addresses_find_a_container(many: Docker) -> None:
-    full = many("inspect", "-f", "{{.Id}}", "web")
-    for target in ("web", full, full[:12], f"docker://{full[:8]}", "docker://web"):
+    full = many("inspect", "-f", "{{.Id}}", WEB)
+    for target in (WEB, full, full[:12], f"docker://{full[:8]}", f"docker://{WEB}"):
         shown = nsctl("show", target)
-        assert shown.startswith("web "), shown
+        assert shown.startswith(f"{WEB} "), shown
         assert "docker" in shown.split("\n")[0]
-    assert "container:web" in nsctl("show", "side")
+    assert f"container:{WEB}" in nsctl("show", SIDE)
     rows = json.loads(nsctl("ls", "-J", "net"))["namespaces"]
     members = [{owner["name"] for owner in row["members"]} for row in rows]
-    assert {"web", "side"} in members
-    assert "web" in nsctl("matrix")
+    assert {WEB, SIDE} in members
+    assert WEB in nsctl("matrix")
 
 
 def test_the_same_without_a_daemon_that_answers(many: Docker) -> None:
@@ -159,7 +163,7 @@ def test_the_same_without_a_daemon_that_answers(many: Docker) -> None:
     many.stop_daemon()
     stopped = host.take_snapshot([Part.CONTAINERS])
     assert of_engine(stopped, inspected) == before
-    assert nsctl("show", "web").startswith("web ")
+    assert nsctl("show", WEB).startswith(f"{WEB} ")
 
 
 def test_remapped_ids_and_the_default_place(remapped_docker: Docker) -> None:

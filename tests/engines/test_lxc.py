@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -34,9 +35,13 @@ def lxc() -> Iterator[Lxc]:
         yield engine
 
 
-def of_lxc(lxc: Lxc) -> dict[str, Container]:
+def of_scope(path: str) -> list[Container]:
     found = host.take_snapshot([Part.CONTAINERS]).containers
-    return {row.name: row for row in found if row.engine == "lxc" and row.scope == lxc.path}
+    return [row for row in found if row.engine == "lxc" and row.scope == path]
+
+
+def of_lxc(lxc: Lxc) -> dict[str, Container]:
+    return {row.name: row for row in of_scope(lxc.path)}
 
 
 def test_rows_are_what_lxc_info_says(lxc: Lxc) -> None:
@@ -70,3 +75,16 @@ def test_names_and_addresses_find_a_container(lxc: Lxc) -> None:
         shown = nsctl("show", target)
         assert shown.startswith(target.removeprefix("lxc://") + " ")
     assert of_lxc(lxc)["plain"].cgroups == (f"{lxc.stage.cgroup}/plain/lxc.payload.plain",)
+
+
+def test_in_a_pid_namespace_of_its_own_it_is_heard_for_what_is_in_there() -> None:
+    require("lxc-start", "lxc-info", "newuidmap")
+    with Stage("nested-lxc", own_pids=True) as stage:
+        engine = Lxc(stage)
+        engine.start("plain", _EMPTY)
+        (row,) = [row for row in of_scope(engine.path) if row.pid]
+        assert row.vouched_by
+        assert row.name == f"plain@{row.vouched_by}"
+        status = Path(f"/proc/{row.pid}/status").read_text()
+        (line,) = [line for line in status.split("\n") if line.startswith("NSpid:")]
+        assert line.split("\t")[2] == engine.info("plain")["pid"]

@@ -192,8 +192,9 @@ def test_to_himself_his_containers_are_his_own(rootless: Podman) -> None:
 
 
 def test_who_poses_as_a_monitor_speaks_for_his_own_processes_only(root: Podman) -> None:
-    one = of_podman(taken(), root.inspect())["one"]
-    before = [row for row in taken().containers if not row.vouched_by]
+    inspected = root.inspect()
+    before = of_podman(taken(), inspected)
+    one = before["one"]
     userdata = f"overlay-containers/{one.id}/userdata"
     words = (
         *("-c", one.id, "-n", "victim", "-b", f"{root.graph}/{userdata}"),
@@ -217,10 +218,10 @@ def test_who_poses_as_a_monitor_speaks_for_his_own_processes_only(root: Podman) 
         ) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == b"ready\n"
-            rows_now = taken().containers
+            snapshot = taken()
             process.communicate()
-        assert [row for row in rows_now if not row.vouched_by] == before
-        for row in rows_now:
+        assert of_podman(snapshot, inspected) == before
+        for row in snapshot.containers:
             if row.vouched_by == process.pid:
                 assert row.name.endswith(f"@{ORDINARY_UID}")
                 assert not row.cgroups

@@ -10,6 +10,7 @@ from nsctl.model.task import Task
 
 # A shorter id is a name that a person chose: two engines may have the same one.
 _UNIQUE_ID = 32
+_Key = str | tuple[str, str, str]
 
 
 def run(draft: Draft) -> None:
@@ -43,23 +44,22 @@ def _once(rows: list[Container]) -> list[Container]:
     What control groups alone tell of is no more than an id: an engine in a container or of a user
     may say the rest, where its container's processes are in those very groups.
     """
-    kept: dict[str | tuple[str, str, str], Container] = {}
-    pids: set[int] = set()
+    kept: dict[_Key, Container] = {}
+    of_pid: dict[int, _Key] = {}
     for row in sorted(rows, key=lambda row: bool(row.vouched_by)):
-        key = row.id if len(row.id) >= _UNIQUE_ID else (row.engine, row.scope, row.id)
+        key: _Key = row.id if len(row.id) >= _UNIQUE_ID else (row.engine, row.scope, row.id)
+        if key not in kept and row.pid:
+            key = of_pid.setdefault(row.pid, key)
         before = kept.get(key)
-        if before is not None and row.vouched_by and _is_bare(before):
-            if set(before.cgroups) & set(row.cgroups):
-                kept[key] = row
-        elif before is None and row.pid not in pids:
+        if before is None or (row.vouched_by and _says_more(row, before)):
             kept[key] = row
-            pids.add(row.pid or -1)
     return list(kept.values())
 
 
-def _is_bare(row: Container) -> bool:
-    """Tell whether no engine said anything of a container."""
-    return not (row.image or row.created or row.labels or row.declared or row.vouched_by)
+def _says_more(row: Container, before: Container) -> bool:
+    """Tell whether no engine said anything of a container until now, and these are its groups."""
+    said = before.image or before.created or before.labels or before.declared or before.vouched_by
+    return not said and not set(before.cgroups).isdisjoint(row.cgroups)
 
 
 def _qualified(rows: list[Container], draft: Draft) -> list[Container]:

@@ -55,6 +55,7 @@ _POD_UID = re.compile(
 _PODMAN_POD = re.compile(rf"machine-libpod_pod_({_ID})\.slice")
 _USER = re.compile(r"user(?:-([0-9]{1,10})\.slice|@([0-9]{1,10})\.service)")
 _ESCAPED = re.compile(r"\\x([0-9a-fA-F]{2})")
+_REMOVED = " (deleted)"
 _PARENTS = {"docker": "docker", "lxc": "lxc", "lxc.payload": "lxc"}
 
 

@@ -17,6 +17,7 @@ _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d{1,12})?(Z|[+-]\d\d:\d\d)", re.ASCII
 )
 _NUMBER_LIMIT = 1 << 63
+_ID_SIZE = 64
 
 
 def parse(raw: bytes) -> Fields:
@@ -64,6 +65,11 @@ def clean(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-8", "replace").decode()
     return text
+
+
+def is_id(word: str) -> bool:
+    """Whether a word is a container's id as most engines give them: 64 hexadecimal digits."""
+    return len(word) == _ID_SIZE and not word.strip("0123456789abcdef")
 
 
 def text(fields: Fields, key: str) -> str:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 
-from nsctl.engines.survey import Survey, View
+from nsctl.engines.state_files import View
+from nsctl.engines.survey import Survey
 from nsctl.model.container import Container
 from nsctl.model.task import Task
 

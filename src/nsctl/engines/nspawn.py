@@ -11,7 +11,8 @@ import posixpath
 from typing import NamedTuple
 
 from nsctl.engines import cgroup_names
-from nsctl.engines.survey import Survey, View
+from nsctl.engines.state_files import View
+from nsctl.engines.survey import Survey
 from nsctl.model.container import Container
 from nsctl.model.task import Task
 

@@ -7,19 +7,20 @@ Neither leaves a process, so only the state says that there is a container: for 
 foreground, or a monitor that was told how to call it. A state in some other place names nobody.
 
 Engines use the same runtimes and the same places; what an engine's own module tells, discovery
-leaves out here, because it asks this one later.
+leaves out here, because it asks this one later. What only the state tells of an engine's container
+is told under the engine's name, as far as its annotations name the engine.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from nsctl.engines.fields import Fields, below, number, pairs, seconds, text, texts
 from nsctl.engines.oci_spec import Declared, of_config, of_runc_state
-from nsctl.engines.survey import Survey, Trust, View, option, options
+from nsctl.engines.state_files import Trust, View
+from nsctl.engines.survey import Survey, option, options
 from nsctl.errors import refused, vanished
 from nsctl.kernel import nsfs
 from nsctl.model.container import Container
@@ -29,11 +30,14 @@ from nsctl.model.task import Task
 RUNTIMES = ("runc", "crun")
 USERS = "/run/user"
 
-# What runc accepts as an id; crun's rules are as narrow.
-_ID = re.compile(r"[\w+.-]{1,1024}", re.ASCII)
-_USER_NAME = re.compile(r"[0-9]{1,10}")
+# What runc accepts in an id besides letters and digits; crun's rules are as narrow.
+_IN_IDS = str.maketrans("", "", "_+-.")
+_UID_DIGITS = 10
 _MNT = TYPES.index(NamespaceType.MNT)
 _STATE_LIMIT = 1 << 20
+_MANAGER = "io.container.manager"
+_MANAGERS = {"libpod": "podman", "cri-o": "cri"}
+_SHORT = 12
 
 
 class Root(NamedTuple):
@@ -112,7 +116,8 @@ def _roots(survey: Survey) -> Iterator[Root]:
 def _users(survey: Survey, view: View) -> Iterator[Root]:
     """Those of ordinary users; only root reads those of others."""
     for name in survey.list(view, USERS, "oci"):
-        uid = int(name) if _USER_NAME.fullmatch(name) else 0
+        is_uid = name.isascii() and name.isdigit() and len(name) <= _UID_DIGITS
+        uid = int(name) if is_uid else 0
         if not uid or survey.reader.uid not in {0, uid}:
             continue
         # What lies further in may be a file system of his own making.
@@ -159,7 +164,8 @@ def _told(survey: Survey, task: Task, view: View) -> Iterator[Root]:
 
 def _rows(survey: Survey, root: Root) -> Iterator[Container]:
     for name in survey.list(root.view, root.path, root.runtime):
-        if _ID.fullmatch(name) and name not in {".", ".."}:
+        plain = name.translate(_IN_IDS)
+        if plain.isascii() and plain.isalnum():
             read = _read_runc if root.runtime == "runc" else _read_crun
             state = read(survey, root, name)
             if state is not None:
@@ -173,10 +179,11 @@ def _row(survey: Survey, root: Root, container_id: str, state: State) -> Contain
     mine = root.owner in {0, survey.reader.uid}
     if first is not None and not mine and not _is_of_user(survey, first, root.owner):
         first = None
+    engine = _MANAGERS.get(dict(state.labels).get(_MANAGER, ""), root.runtime)
     row = survey.row(
         Container(
-            name=container_id,
-            engine=root.runtime,
+            name=container_id if engine == root.runtime else container_id[:_SHORT],
+            engine=engine,
             id=container_id,
             image=state.image,
             created=state.created,

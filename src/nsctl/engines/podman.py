@@ -14,14 +14,15 @@ was given.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from nsctl.engines.conmon import conmon_of, first_process
 from nsctl.engines.fields import (
     Fields,
     below,
     flag,
+    is_id,
     number,
     pairs,
     parse,
@@ -31,26 +32,15 @@ from nsctl.engines.fields import (
 )
 from nsctl.engines.oci_spec import of_config
 from nsctl.engines.podman_db import Record, records_of
-from nsctl.engines.survey import Survey, View
+from nsctl.engines.state_files import View
+from nsctl.engines.survey import Survey
 from nsctl.model.container import Container
 from nsctl.model.task import Task
 
 ENGINE = "podman"
 DEFAULT_GRAPH = "/var/lib/containers/storage"
 
-_ID = re.compile(r"[0-9a-f]{64}")
-# GRAPH/DRIVER-containers/ID/userdata
-_BUNDLE = re.compile(rf"(/.+)/([a-z0-9]+)-containers/({_ID.pattern})/userdata")
 _DRIVERS = ("overlay", "vfs", "btrfs", "zfs")
-# conmon's options without a value; all others have one (conmon(8)).
-_FLAGS = frozenset(
-    {
-        *("-e", "--exec", "--exec-attach", "--full-attach", "-i", "--stdin", "--leave-stdin-open"),
-        *("--no-new-keyring", "--no-pivot", "--no-sync-log", "--replace-listen-pid", "--sync"),
-        *("-s", "--systemd-cgroup", "--syslog", "-t", "--terminal", "-V", "--version"),
-    }
-)
-_LONG = {"--cid": "-c", "--name": "-n", "--bundle": "-b", "--container-pidfile": "-p"}
 # libpod's ContainerStatus, as podman-inspect(1) writes each.
 _STATES = (
     *("unknown", "created", "initialized", "running", "stopped", "paused", "exited"),
@@ -130,33 +120,19 @@ def monitor_of(task: Task, arguments: Iterable[str]) -> Monitor | None:
         What they tell; None for one that is not Podman's (CRI-O's), or watches a command that was
         brought into a container later.
     """
-    told: dict[str, str] = {}
-    by_podman = is_exec = False
-    words = iter(arguments)
-    next(words, None)
-    for word in words:
-        key, equals, value = word.partition("=")
-        if key in _FLAGS:
-            is_exec = is_exec or key in {"-e", "--exec"}
-            continue
-        if not equals:
-            value = next(words, "")
-        told[_LONG.get(key, key)] = value
-        by_podman = by_podman or (
-            key == "--exit-command" and os.path.basename(value).startswith("podman")
-        )
-    bundle = _BUNDLE.fullmatch(told.get("-b", ""))
-    container_id = told.get("-c", "")
-    if not by_podman or is_exec or bundle is None or bundle[3] != container_id:
+    conmon = conmon_of(task, arguments)
+    if conmon is None or not conmon.ends_with.startswith("podman"):
         return None
-    return Monitor(
-        task,
-        container_id,
-        told.get("-n", "") or container_id[:12],
-        os.path.normpath(bundle[1]),
-        bundle[2],
-        told.get("-p", ""),
-    )
+    # GRAPH/DRIVER-containers/ID/userdata
+    graph, _, inner = conmon.bundle.removesuffix(f"/{conmon.id}/userdata").rpartition("/")
+    driver = inner.removesuffix("-containers")
+    if (
+        not graph
+        or not driver
+        or conmon.bundle != f"{graph}/{driver}-containers/{conmon.id}/userdata"
+    ):
+        return None
+    return Monitor(task, conmon.id, conmon.name, graph, driver, conmon.pid_file)
 
 
 def _stores(survey: Survey) -> Iterator[Store]:
@@ -250,12 +226,8 @@ def _first(
     """
     group = f"libpod-{container_id}"
     if monitor is not None:
-        alive = [task for task in survey.children(monitor.task.pid) if task.state not in "ZX"]
-        if len(alive) == 1:
-            return alive[0]
-        raw = survey.read(store.view, monitor.pid_file, ENGINE, limit=64) or b""
-        digits = raw.strip(b" \n")
-        return survey.process(int(digits), monitor.task, cgroup=group) if digits.isdigit() else None
+        file = monitor.pid_file
+        return first_process(survey, store.view, monitor.task, file, group, ENGINE)
     first = survey.process(said, store.view.by, cgroup=group) if said else None
     return first if first is not None and group.encode() in (first.cgroup or b"") else None
 
@@ -294,7 +266,7 @@ def _listed(survey: Survey, store: Store) -> dict[str, Fields]:
         return {
             key: told
             for key, told in rows
-            if _ID.fullmatch(key) and "name" in told and "pod-id" not in told
+            if is_id(key) and "name" in told and "pod-id" not in told
         }
     return {}
 

@@ -8,17 +8,16 @@ state of a container as JSON. The file may be written to, or be another user's: 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import NamedTuple
 
 from nsctl.engines import boltdb, sqlitedb
-from nsctl.engines.fields import Fields, parse, text
-from nsctl.engines.survey import Survey, View
+from nsctl.engines.fields import Fields, is_id, parse, text
+from nsctl.engines.state_files import View
+from nsctl.engines.survey import Survey
 
 ENGINE = "podman"
 
-_ID = re.compile(r"[0-9a-f]{64}")
 _ATTEMPTS = 3
 
 
@@ -90,7 +89,7 @@ def bolt_records(root: boltdb.Bucket) -> Records:
     for key, bucket in top[b"ctr"].buckets().items():
         values = bucket.values()
         container_id = key.decode("ascii", "replace")
-        if _ID.fullmatch(container_id):
+        if is_id(container_id):
             pod = pods.get(values.get(b"pod-id", b""), "")
             config, state = _object(values.get(b"config")), _object(values.get(b"state"))
             records[container_id] = Record(config, state, pod)
@@ -125,7 +124,7 @@ def sqlite_records(data: bytes) -> Records:
     # ID, Name, PodID, JSON
     for row in database.table("ContainerConfig"):
         container_id = row[0] if row else None
-        if len(row) >= 4 and isinstance(container_id, str) and _ID.fullmatch(container_id):
+        if len(row) >= 4 and isinstance(container_id, str) and is_id(container_id):
             pod = pods.get(row[2])
             records[container_id] = Record(
                 _object(row[3]),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from nsctl.discovery.containers import _as_heard_by
 from nsctl.discovery.draft import Draft
 from nsctl.discovery.take import take
 from nsctl.model.container import Container
@@ -90,3 +91,24 @@ def test_what_an_ordinary_user_has_is_named_after_him(tree: ProcTree) -> None:
     by_monitor = Container("web", "podman", ID, vouched_by=51, user=ALICE)
     by_group = Container("x", "podman", OTHER, user=ALICE)
     assert [row.name for row in listed(tree, [by_monitor, by_group])] == ["x@1000", "web@1000"]
+
+
+def test_what_control_groups_alone_name_is_said_better_by_who_names_it_otherwise(
+    tree: ProcTree,
+) -> None:
+    groups = ("/mine/lxc.payload.web",)
+    bare = Container("web", "lxc", "web", pid=51, cgroups=groups)
+    told = bare._replace(scope="/srv/lxc", image="/r", vouched_by=50)
+    (row,) = listed(tree, [bare], [told])
+    assert (row.image, row.name) == ("/r", "web@50")
+    # Whose groups are others is another.
+    assert listed(tree, [bare], [told._replace(cgroups=())]) == [bare]
+
+
+def test_what_the_readers_own_engine_says_counts_as_the_hosts() -> None:
+    row = Container("web", "podman", ID, pid=51, user=ALICE, vouched_by=50)
+    assert _as_heard_by(ALICE, row) == row._replace(vouched_by=0)
+    for uid in (0, ALICE + 1):
+        assert _as_heard_by(uid, row) == row
+    inside = row._replace(user=0)
+    assert _as_heard_by(0, inside) == inside

@@ -157,3 +157,13 @@ def test_garbage_names_nothing_wrong(raw: bytes, container_id: str) -> None:
         assert each.id
         assert each.path.startswith("/") or not each.path.startswith("0")
     groups_of(raw, container_id, raw)
+
+
+def test_a_group_that_was_removed_names_nobody() -> None:
+    assert names(f"1:pids:/docker/{A} (deleted)\n0::/\n".encode()) == ()
+
+
+@pytest.mark.parametrize("below", ["conmon", f"libpod-{B}"])
+def test_a_pod_of_podmans_below_any_parent_is_a_pod(below: str) -> None:
+    found = names(f"0::/mine/{A}/{below}\n".encode())
+    assert [(each.id, each.pod) for each in found] == ([(B, A)] if B in below else [])

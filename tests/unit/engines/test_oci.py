@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsctl.engines.oci import crun_state, runc_state
+from nsctl.engines.oci import containers, crun_state, runc_state
 from nsctl.engines.oci_spec import of_config, of_runc_state
+from unit.engines.machine import ALL, Machine
 
 pytestmark = pytest.mark.unit
 
@@ -97,3 +100,17 @@ def test_any_state_is_read_without_complaint(fields: dict[str, Any]) -> None:
         assert "".join(key + value for key, value in said).encode()
     runc_state(fields | {"id": "x"}, "x")
     crun_state(fields, fields)
+
+
+def test_a_state_that_nobody_else_tells_of_is_under_its_engines_name(machine: Machine) -> None:
+    machine.add(60, comm=b"sleep", start=1234)
+    directory = machine.add(50, comm=b"runc", caps=ALL, words=("runc", "--root", "/r", "run", "x"))
+    for name, labels in (("c" * 64, ["io.container.manager=libpod"]), ("plain", [])):
+        place = Path(directory, "root/r", name)
+        place.mkdir(parents=True)
+        config = _RUNC["config"] | {"labels": labels}
+        state = _RUNC | {"id": name, "init_process_pid": 60, "config": config}
+        (place / "state.json").write_text(json.dumps(state))
+    podmans, plain = [row for row in containers(machine.survey()) if row.pid == 60]
+    assert (podmans.engine, podmans.name, podmans.id) == ("podman", "c" * 12, "c" * 64)
+    assert (plain.engine, plain.name) == ("runc", "plain")
