@@ -242,9 +242,9 @@ def test_engines_are_found_by_program_socket_and_state(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as daemon:
         # Bound and never answered: whoever asked would wait.
         # A socket's path has 107 bytes at most; through a descriptor any will do.
-        place = os.open(run / "podman", os.O_RDONLY | os.O_DIRECTORY)
-        daemon.bind(f"/proc/self/fd/{place}/podman.sock")
-        os.close(place)
+        directory = os.open(run / "podman", os.O_RDONLY | os.O_DIRECTORY)
+        daemon.bind(f"/proc/self/fd/{directory}/podman.sock")
+        os.close(directory)
         daemon.listen(0)
         found = by_id(engines.answers({"nsctl"}, environ))
     podman = found["podman"]
