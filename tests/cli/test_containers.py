@@ -168,6 +168,43 @@ def test_the_four_modes_are_seen_as_what_they_are(
     assert alone not in listed(nsctl)
 
 
+def valid(nsctl: Nsctl, view: str, *words: str) -> list[dict[str, Any]]:
+    """Rows of a view's JSON, which its schema allows."""
+    jsonschema: Any = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
+    document = json.loads(nsctl(view, *words, "-J", check=0).stdout)
+    jsonschema.validate(document, load_schema(view))
+    rows: list[dict[str, Any]] = document["processes"]
+    return rows
+
+
+def test_processes_have_their_numbers_and_users_inside_and_outside(
+    nsctl: Nsctl, root: str, named: list[str]
+) -> None:
+    name = f"{_PREFIX}-ps"
+    named.append(name)
+    nsctl("run", "-d", "--name", name, root, "sleep", "600", check=0)
+    first, second = valid(nsctl, "ps", name)
+    assert [first["pids"][-1], second["pids"][-1]] == [1, 2]
+    assert {first["uid_inside"], second["uid_inside"]} == {0}
+    outside = os.stat(f"/proc/{second['pid']}").st_uid
+    assert second["uid"] == outside
+    assert second["command"] == "sleep 600"
+    assert second["whose"]["name"] == name
+    shown = nsctl("ps", name, check=0).stdout
+    assert re.search(rf"{second['pid']} +2 .* 0 S .*{name} \(nsctl\) +sleep 600", shown)
+
+    (found,) = valid(nsctl, "pid", "2", "--in", name)
+    assert found["pid"] == second["pid"]
+    assert found["pids"] == second["pids"]
+    own = os.stat(f"/proc/{second['pid']}/ns/pid").st_ino
+    assert found["namespaces"][-1] == own
+    (back,) = valid(nsctl, "pid", str(second["pid"]))
+    assert back == found
+    missing = nsctl("pid", "4000", "--in", name, check=2)
+    assert "nobody has this number there" in missing.stderr
+    nsctl("pid", "zero", check=2)
+
+
 def test_a_name_that_nobody_has_does_not_stop_the_others(
     nsctl: Nsctl, root: str, named: list[str]
 ) -> None:

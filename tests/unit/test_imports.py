@@ -89,13 +89,7 @@ def test_the_version_imports_no_more_than_it_needs() -> None:
     assert ours == {"nsctl", "nsctl.cli", "nsctl.cli.commands", "nsctl.cli.main", "nsctl.errors"}
 
 
-# Known, and to be mended: nsctl.host -> nsctl.engines.own imports it for state files.
-KNOWN = pytest.mark.xfail(reason="nsctl.engines.own imports json when it is loaded")
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=KNOWN if name == "json" else ()) for name in FORBIDDEN]
-)
+@pytest.mark.parametrize("name", FORBIDDEN)
 def test_ls_does_not_import(name: str, ls_modules: set[str]) -> None:
     assert name not in ls_modules
 
@@ -108,7 +102,7 @@ def ls_modules(proc: Path) -> set[str]:
 def test_ls_imports_nothing_of_the_standard_library_that_is_not_listed_here(
     ls_modules: set[str],
 ) -> None:
-    assert {module.partition(".")[0] for module in ls_modules} <= ALLOWED | {"json", "_json"}
+    assert {module.partition(".")[0] for module in ls_modules} <= ALLOWED
 
 
 def test_ls_loads_no_other_command(ls_modules: set[str]) -> None:

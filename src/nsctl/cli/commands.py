@@ -43,6 +43,8 @@ COMMANDS: dict[str, Command] = {
     "matrix": Command("nsctl.cli.matrix", "containers and groups by the eight namespaces"),
     "show": Command("nsctl.cli.show", "the isolation card of one container, process or namespace"),
     "tree": Command("nsctl.cli.tree", "namespaces by parent or owner"),
+    "ps": Command("nsctl.cli.ps", "processes with PID and user inside and outside"),
+    "pid": Command("nsctl.cli.pid", "translate a PID; whose is it?"),
     "run": Command(
         "nsctl.cli.run",
         "a container from a directory, in all eight namespaces",
@@ -55,4 +57,5 @@ COMMANDS: dict[str, Command] = {
     "diff": Command("nsctl.cli.diff", "what came, went and changed between two moments"),
     "doctor": Command("nsctl.cli.doctor", "what nsctl can do here, what not, and what would help"),
     "tour": Command("nsctl.cli.tour", "a walk through nsctl on groups of its own"),
+    "completion": Command("nsctl.cli.completion", "a script with which a shell completes words"),
 }

@@ -70,13 +70,16 @@ def add_view_options(to: argparse.ArgumentParser) -> None:
     )
 
 
-def snapshot_of(file: str | None, host_proc: str, parts: Iterable[Part]) -> Snapshot:
+def snapshot_of(
+    file: str | None, host_proc: str, parts: Iterable[Part], *, ask_daemons: bool = False
+) -> Snapshot:
     """Load the snapshot that was named, or take one.
 
     Args:
         file: a saved snapshot, or None for the live host.
         host_proc: where procfs is mounted.
         parts: what the view reads.
+        ask_daemons: ask the engines' daemons too (see `nsctl.host.take_snapshot`).
 
     Returns:
         The snapshot; a part that was not asked for when it was saved is one of its gaps.
@@ -86,7 +89,7 @@ def snapshot_of(file: str | None, host_proc: str, parts: Iterable[Part]) -> Snap
         UsageError: both a file and a procfs were named.
     """
     if file is None:
-        return host.take_snapshot(parts, proc_root=host_proc)
+        return host.take_snapshot(parts, proc_root=host_proc, ask_daemons=ask_daemons)
     if host_proc != "/proc":
         raise UsageError("--from and --host-proc exclude each other")
     saved = host.load_snapshot(file)

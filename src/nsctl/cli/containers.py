@@ -19,6 +19,10 @@ from nsctl.report.note import note
 from nsctl.report.table import Column, table
 from nsctl.report.units import duration
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
 PARTS = (
     Part.TASKS,
     Part.CGROUPS,
@@ -29,20 +33,25 @@ PARTS = (
 _OWN = "nsctl"
 
 
+def arguments() -> argparse.ArgumentParser:
+    """Make the parser of the command's options and operands."""
+    parser = common.parser("containers", "List the containers of every engine that is known.")
+    parser.add_argument("--own", action="store_true", help="only those that nsctl made")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print names only")
+    common.add_view_options(parser)
+    return parser
+
+
 def main(words: list[str]) -> int:
     """Run the command.
 
     Returns:
         The exit status.
     """
-    parser = common.parser("containers", "List the containers of every engine that is known.")
-    parser.add_argument("--own", action="store_true", help="only those that nsctl made")
-    parser.add_argument("-q", "--quiet", action="store_true", help="print names only")
-    common.add_view_options(parser)
-    args = parser.parse_args(words)
+    args = arguments().parse_args(words)
     if args.file is None and args.host_proc == "/proc":
         _collect()
-    snapshot = common.snapshot_of(args.file, args.host_proc, PARTS)
+    snapshot = common.snapshot_of(args.file, args.host_proc, PARTS, ask_daemons=not args.own)
     shown = [c for c in snapshot.containers if not args.own or c.engine == _OWN]
     if args.json:
         by_owner = {group.owner: group for group in reversed(groups(snapshot))}

@@ -21,6 +21,10 @@ from nsctl.report.style import Role, Style
 from nsctl.report.table import Column, table
 from nsctl.report.units import counted, duration
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
 # What says which namespaces there are, who is in them, whose they are and what holds them.
 _OTHER_MATTERS = {
     Part.COMMANDS,
@@ -39,12 +43,8 @@ _NAMED = 8
 _LEAST = 20
 
 
-def main(words: list[str]) -> int:
-    """Run the command.
-
-    Returns:
-        The exit status; differences are no failure.
-    """
+def arguments() -> argparse.ArgumentParser:
+    """Make the parser of the command's options and operands."""
     parser = common.parser(
         "diff",
         "Show which namespaces came, went and changed between two moments.",
@@ -68,7 +68,16 @@ def main(words: list[str]) -> int:
     source.add_argument(
         "--strict", action="store_true", help="exit with 3 when something could not be read"
     )
-    args = parser.parse_args(words)
+    return parser
+
+
+def main(words: list[str]) -> int:
+    """Run the command.
+
+    Returns:
+        The exit status; differences are no failure.
+    """
+    args = arguments().parse_args(words)
     before = common.snapshot_of(args.before, "/proc", PARTS)
     after = common.snapshot_of(args.after, args.host_proc, PARTS)
     found = diff(before, after)

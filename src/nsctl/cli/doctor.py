@@ -17,6 +17,10 @@ from nsctl.report.jsonout import FORMAT_VERSION, document, envelope
 from nsctl.report.note import note, wrap
 from nsctl.report.style import Role, Style
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
 _ROLES: dict[str, Role] = {
     "ok": "good",
     "partial": "shared",
@@ -37,12 +41,8 @@ _NAMED = 30
 _LEAST = 40
 
 
-def main(words: list[str]) -> int:
-    """Run the command.
-
-    Returns:
-        The exit status: 1 only where nsctl cannot work at all.
-    """
+def arguments() -> argparse.ArgumentParser:
+    """Make the parser of the command's options and operands."""
     parser = common.parser(
         "doctor",
         "Show what nsctl can do here, what not and why, and what would help.",
@@ -53,7 +53,16 @@ def main(words: list[str]) -> int:
         "--color", choices=("auto", "always", "never"), default="auto", help="colour the output"
     )
     parser.add_argument("--host-proc", metavar="DIR", help="the host's procfs", default="/proc")
-    args = parser.parse_args(words)
+    return parser
+
+
+def main(words: list[str]) -> int:
+    """Run the command.
+
+    Returns:
+        The exit status: 1 only where nsctl cannot work at all.
+    """
+    args = arguments().parse_args(words)
     fault: NsctlError | None = None
     snapshot: Snapshot | None = None
     try:

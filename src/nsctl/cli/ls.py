@@ -59,6 +59,7 @@ _ABOUT_OPTIONS = (
     Option("version", "V", "no", "", "display version"),
 )
 OPTIONS = (*_LSNS_OPTIONS, *_OWN_OPTIONS, *_ABOUT_OPTIONS)
+OPERANDS = ("TYPE",)
 
 _USAGE = """\
 Usage:

@@ -18,6 +18,10 @@ from nsctl.report.style import Role, Style
 from nsctl.report.table import Column, table
 from nsctl.report.units import counted, duration, shift
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
 PARTS = (
     Part.TASKS,
     Part.CGROUPS,
@@ -35,6 +39,19 @@ _ROLES: dict[str, Role] = {
     "unreadable": "unknown",
     "absent": "note",
 }
+
+
+def arguments(name: str = "matrix") -> argparse.ArgumentParser:
+    """Make the parser of the options that both take.
+
+    Args:
+        name: the command's name, "" for nsctl without a command.
+    """
+    parser = common.parser(
+        name, "Show which of the eight namespaces each container or group has of its own."
+    )
+    common.add_view_options(parser)
+    return parser
 
 
 def main(words: list[str]) -> int:
@@ -56,11 +73,7 @@ def glance(words: list[str]) -> int:
 
 
 def _run(words: list[str], name: str, *, head: bool) -> int:
-    parser = common.parser(
-        name, "Show which of the eight namespaces each container or group has of its own."
-    )
-    common.add_view_options(parser)
-    args = parser.parse_args(words)
+    args = arguments(name).parse_args(words)
     snapshot = common.snapshot_of(args.file, args.host_proc, PARTS)
     found = matrix(snapshot)
     if args.json:

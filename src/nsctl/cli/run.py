@@ -45,6 +45,7 @@ OPTIONS = (
     Option("dry-run", "", "no", "", "print the steps, do nothing"),
     Option("help", "h", "no", "", "display this help"),
 )
+OPERANDS = ("ROOTFS", "CMD")
 
 _USAGE = """\
 Usage:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nsctl.cli import common
+from nsctl.cli import common, pick
 from nsctl.errors import UsageError
 from nsctl.model import capabilities as capability
 from nsctl.model.container import Container
@@ -26,6 +26,10 @@ from nsctl.report.jsonout import document, envelope, put_text, whose
 from nsctl.report.note import note, wrap
 from nsctl.report.style import Role, Style
 from nsctl.report.units import counted, duration, extents, shift
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
 
 PARTS = tuple(part for part in Part if part is not Part.NETNSIDS)
 # What keeps a namespace alive; it is no matter of a process's own card.
@@ -52,12 +56,8 @@ _HOLDERS = 20
 _COMMAND_LINES = 3
 
 
-def main(words: list[str]) -> int:
-    """Run the command.
-
-    Returns:
-        The exit status.
-    """
+def arguments() -> argparse.ArgumentParser:
+    """Make the parser of the command's options and operands."""
     parser = common.parser(
         "show",
         "Show how isolated one container, process or group is, or who is in one namespace.",
@@ -65,9 +65,18 @@ def main(words: list[str]) -> int:
     )
     parser.add_argument("target", metavar="TARGET", nargs="?")
     common.add_view_options(parser)
-    args = parser.parse_args(words)
+    return parser
+
+
+def main(words: list[str]) -> int:
+    """Run the command.
+
+    Returns:
+        The exit status.
+    """
+    args = arguments().parse_args(words)
     if args.target is None:
-        raise UsageError("show what? a TARGET is missing", "`nsctl` lists what there is")
+        args.target = _pick(args.file, args.host_proc)
     target = common.target_of(args.target, args.file)
     parts = [part for part in PARTS if target.kind == "namespace" or part not in _HOLDING]
     snapshot = common.snapshot_of(args.file, args.host_proc, parts)
@@ -79,6 +88,17 @@ def main(words: list[str]) -> int:
         common.put(_text(snapshot, found, style))
         common.put(note(snapshot, style=style, parts=_concerned(snapshot, found)))
     return common.status(snapshot, strict=args.strict, parts=_concerned(snapshot, found))
+
+
+def _pick(file: str | None, host_proc: str) -> str:
+    """Let a person at a terminal choose a TARGET."""
+    lacking = UsageError("show what? a TARGET is missing", "`nsctl` lists what there is")
+    if not pick.possible():
+        raise lacking
+    chosen = pick.target(common.snapshot_of(file, host_proc, pick.PARTS))
+    if chosen is None:
+        raise lacking
+    return chosen
 
 
 def _alone(snapshot: Snapshot, found: Found) -> Found:
@@ -163,7 +183,7 @@ def _heading(name: str, text: str, style: Style) -> Iterator[str]:
 
 def _origin(container: Container) -> str:
     image = f"  {escape(container.image)}" if container.image else ""
-    return f"{container.engine}://{escape(container.id[:12])}{image}"
+    return f"{escape(container.engine)}://{escape(container.id[:12])}{image}"
 
 
 def _process(task: Task) -> str:

@@ -11,13 +11,13 @@ from nsctl.report.escape import escape
 from nsctl.report.note import note
 from nsctl.report.units import counted
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
 
-def main(words: list[str]) -> int:
-    """Run the command.
 
-    Returns:
-        The exit status.
-    """
+def arguments() -> argparse.ArgumentParser:
+    """Make the parser of the command's options and operands."""
     parser = common.parser(
         "snapshot",
         "Save everything nsctl reads of this host to FILE, which views take with --from.",
@@ -28,7 +28,16 @@ def main(words: list[str]) -> int:
     parser.add_argument(
         "--strict", action="store_true", help="exit with 3 when something could not be read"
     )
-    args = parser.parse_args(words)
+    return parser
+
+
+def main(words: list[str]) -> int:
+    """Run the command.
+
+    Returns:
+        The exit status.
+    """
+    args = arguments().parse_args(words)
     # It is put in place by a rename, which would take the place of a device or a FIFO too.
     if os.path.lexists(args.file) and not os.path.isfile(args.file):
         raise NsctlError("save a snapshot to", args.file, "it is there and is no regular file")

@@ -8,13 +8,13 @@ from nsctl.cli import common
 from nsctl.errors import UsageError
 from nsctl.run import lifecycle
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
 
-def main(words: list[str]) -> int:
-    """Run the command.
 
-    Returns:
-        The exit status.
-    """
+def arguments() -> argparse.ArgumentParser:
+    """Make the parser of the command's options and operands."""
     parser = common.parser(
         "stop", "End containers that nsctl made: SIGTERM, and SIGKILL when the time is up."
     )
@@ -27,7 +27,16 @@ def main(words: list[str]) -> int:
         metavar="SECONDS",
         help="seconds between SIGTERM and SIGKILL (%(default)s)",
     )
-    args = parser.parse_args(words)
+    return parser
+
+
+def main(words: list[str]) -> int:
+    """Run the command.
+
+    Returns:
+        The exit status.
+    """
+    args = arguments().parse_args(words)
     return common.for_each(args.names, lambda name: lifecycle.stop(name, grace=args.time))
 
 

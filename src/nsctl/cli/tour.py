@@ -26,6 +26,10 @@ from nsctl.report.style import Style
 from nsctl.run import lifecycle, sample
 from nsctl.run.spec import Spec
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
 _PREFIX = "nsctl-tour-"
 _GONE = "tour-gone"
 
@@ -142,17 +146,22 @@ def _stops(root: str, before: str, saved: str) -> tuple[Stop, ...]:
     )
 
 
+def arguments() -> argparse.ArgumentParser:
+    """Make the parser of the command's options and operands."""
+    parser = common.parser(
+        "tour", "Start four containers that differ on purpose, look at them, and clean up."
+    )
+    parser.add_argument("--color", choices=("auto", "always", "never"), default="auto")
+    return parser
+
+
 def main(words: list[str]) -> int:
     """Run the command.
 
     Returns:
         The exit status.
     """
-    parser = common.parser(
-        "tour", "Start four containers that differ on purpose, look at them, and clean up."
-    )
-    parser.add_argument("--color", choices=("auto", "always", "never"), default="auto")
-    args = parser.parse_args(words)
+    args = arguments().parse_args(words)
     style = common.style(args.color)
     signal.signal(signal.SIGTERM, _terminate)
     with contextlib.ExitStack() as stack:

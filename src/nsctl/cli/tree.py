@@ -17,15 +17,15 @@ from nsctl.report.note import note
 from nsctl.report.style import Style
 from nsctl.report.units import counted, extents, shift
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
 PARTS = tuple(part for part in Part if part not in {Part.NETNSIDS, Part.COMMANDS, Part.CREDENTIALS})
 
 
-def main(words: list[str]) -> int:
-    """Run the command.
-
-    Returns:
-        The exit status.
-    """
+def arguments() -> argparse.ArgumentParser:
+    """Make the parser of the command's options and operands."""
     parser = common.parser(
         "tree",
         "Show namespaces as a hierarchy: user and PID namespaces by parent, all types by owner.",
@@ -41,7 +41,16 @@ def main(words: list[str]) -> int:
     )
     parser.add_argument("--by", choices=("parent", "owner"), help="what a namespace hangs on")
     common.add_view_options(parser)
-    args = parser.parse_args(words)
+    return parser
+
+
+def main(words: list[str]) -> int:
+    """Run the command.
+
+    Returns:
+        The exit status.
+    """
+    args = arguments().parse_args(words)
     by: By = "owner" if args.by == "owner" else "parent"
     default = TYPES if by == "owner" else (NamespaceType.USER,)
     kinds = frozenset(NamespaceType(word) for word in args.type or default)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nsctl.discovery.draft import Draft
+from nsctl.discovery.draft import ContainerSource, Draft
 from nsctl.errors import NsctlError, translate
 from nsctl.model.container import Container
 from nsctl.model.part import Gap, Part, PartState
@@ -14,23 +14,67 @@ _Key = str | tuple[str, str, str]
 
 
 def run(draft: Draft) -> None:
-    """Ask every engine."""
+    """Ask every engine; its daemon first, so that what state says of a container is the newer."""
+    answers = _asked(draft, "daemons", draft.answers) if draft.answers is not None else []
     rows: list[Container] = []
     for name, source in draft.sources.items():
-        try:
-            rows.extend(_as_heard_by(draft.reader.uid, row) for row in source(draft))
-        except (NsctlError, OSError) as error:
-            told = translate(error, "list", name) if isinstance(error, OSError) else error
-            draft.gaps.append(
-                Gap(
-                    Part.CONTAINERS,
-                    name,
-                    f"containers of {name}",
-                    PartState.UNREADABLE,
-                    told.sentence,
-                )
+        rows += _asked(draft, name, source)
+    draft.containers.extend(_qualified(_completed(_once(rows), answers), draft))
+
+
+def _asked(draft: Draft, name: str, source: ContainerSource) -> list[Container]:
+    """What a source tells; where it fails, that is noted."""
+    try:
+        return [_as_heard_by(draft.reader.uid, row) for row in source(draft)]
+    except (NsctlError, OSError) as error:
+        told = translate(error, "list", name) if isinstance(error, OSError) else error
+        draft.gaps.append(
+            Gap(
+                Part.CONTAINERS,
+                name,
+                f"containers of {name}",
+                PartState.UNREADABLE,
+                told.sentence,
             )
-    draft.containers.extend(_qualified(_once(rows), draft))
+        )
+        return []
+
+
+# States of a process that lives, and of one that does not, which only the engine can tell apart.
+_FINER = {
+    "running": frozenset({"paused", "restarting"}),
+    "stopped": frozenset({"created", "exited", "dead", "removing"}),
+}
+
+
+def _completed(rows: list[Container], answers: list[Container]) -> list[Container]:
+    """Add what daemons say to what was told without them, by id.
+
+    Only what is not known yet is taken; whether a container runs, and as which process, is never
+    taken from a daemon.
+    """
+    if not answers:
+        return rows
+    by_id: dict[str, Container] = {}
+    for answer in answers:
+        by_id.setdefault(answer.id, answer)
+    whole = [_complete(row, by_id.pop(row.id)) if row.id in by_id else row for row in rows]
+    return [*whole, *by_id.values()]
+
+
+def _complete(row: Container, answer: Container) -> Container:
+    """Fill what one row lacks, if the daemon is the one of that container's engine and owner."""
+    if row.vouched_by or (row.engine, row.user) != (answer.engine, answer.user):
+        return row
+    is_unnamed = not row.name or row.id.startswith(row.name)
+    is_finer = not row.state or answer.state in _FINER.get(row.state, ())
+    return row._replace(
+        name=answer.name if is_unnamed else row.name,
+        image=row.image or answer.image,
+        state=answer.state if is_finer else row.state,
+        created=row.created or answer.created,
+        labels=row.labels or answer.labels,
+    )
 
 
 def _as_heard_by(uid: int, row: Container) -> Container:

@@ -50,6 +50,7 @@ class Draft:
         sources: engines, by name; handed in so that discovery need not know them.
 
     Attributes:
+        answers: what the engines' daemons say, None where they are not to be asked.
         own_numbers: the procfs numbers processes as the reader's own PID namespace does, so that
             system calls find them by these numbers.
         holders: what keeps each namespace alive besides processes, each once.
@@ -74,6 +75,7 @@ class Draft:
         self.proc = proc
         self.parts = parts
         self.sources = sources
+        self.answers: ContainerSource | None = None
         self.reader = Reader(0, 0, 0, ())
         self.boottime_offset = 0
         self.reference = Reference("caller", 0, ())

@@ -65,6 +65,7 @@ def take(
     *,
     proc_root: str = "/proc",
     sources: Mapping[str, ContainerSource] | None = None,
+    answers: ContainerSource | None = None,
 ) -> Snapshot:
     """Take a snapshot of this host.
 
@@ -72,6 +73,7 @@ def take(
         parts: what to read; what that needs is read too, the rest is "not asked".
         proc_root: where procfs is mounted.
         sources: engines by name, each a function that lists its containers.
+        answers: what engines' daemons say, which adds to that; asked before the sources.
 
     Returns:
         The snapshot.
@@ -82,6 +84,7 @@ def take(
     """
     proc = ProcFs(proc_root)
     draft = Draft(proc, needed(parts), dict(sources or {}))
+    draft.answers = answers
     began = time.time()
     step = None
     try:

@@ -12,7 +12,6 @@ says. What more root asks before it believes him stands in ``own_of_others``.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import stat
@@ -100,6 +99,8 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 
 def encode(state: State) -> bytes:
     """Write a state as its file holds it."""
+    import json  # whoever has no container of ours does without it
+
     return json.dumps({"version": VERSION, **state._asdict()}, indent=1).encode()
 
 
@@ -116,6 +117,8 @@ def decode(raw: bytes, path: str) -> State:
     Raises:
         NsctlError: it is damaged or of another version.
     """
+    import json  # whoever has no container of ours does without it
+
     try:
         fields = json.loads(raw)
     except (ValueError, RecursionError) as error:
@@ -145,6 +148,8 @@ def decode(raw: bytes, path: str) -> State:
 
 def _is_text(fields: dict[str, object]) -> bool:
     """Whether all texts are such as os.fsdecode gives: JSON can write lone surrogates too."""
+    import json
+
     try:
         json.dumps(fields, ensure_ascii=False).encode("utf-8", "surrogateescape")
     except (UnicodeEncodeError, RecursionError):

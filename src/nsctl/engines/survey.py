@@ -271,18 +271,36 @@ class Survey(StateFiles):
             above = self.by_pid.get(above.ppid)
         return False
 
-    def _read_of(self, task: Task, name: str, limit: int) -> bytes:
-        """Read a file below /proc/PID, if the process is still the same; b"" otherwise."""
+    def directory_of(self, task: Task) -> int | None:
+        """Open /proc/PID, if the process is still the same.
+
+        Returns:
+            A descriptor, which the caller closes; None where the process has ended.
+        """
         try:
             directory = self.proc.open(task.pid)
         except OSError as error:
             if vanished(error) or refused(error):
-                return b""
+                return None
             raise
+        is_same = False
         try:
             seen = parse_stat(read_file("stat", directory))
-            if abs(seen.start + self._shift - task.start) > _START_SLACK:
-                return b""
+            is_same = abs(seen.start + self._shift - task.start) <= _START_SLACK
+        except OSError as error:
+            if not vanished(error) and not refused(error):
+                raise
+        finally:
+            if not is_same:
+                os.close(directory)
+        return directory if is_same else None
+
+    def _read_of(self, task: Task, name: str, limit: int) -> bytes:
+        """Read a file below /proc/PID, if the process is still the same; b"" otherwise."""
+        directory = self.directory_of(task)
+        if directory is None:
+            return b""
+        try:
             return read_file(name, directory, limit)
         except OSError as error:
             if vanished(error) or refused(error):

@@ -122,3 +122,19 @@ def read_link(root: str, path: str) -> str:
         return os.readlink("", dir_fd=fd)
     finally:
         os.close(fd)
+
+
+def open_socket(root: str, path: str) -> int:
+    """Open the file of a unix socket below a root, to connect to it.
+
+    Returns:
+        An O_PATH descriptor, which the caller closes.
+
+    Raises:
+        OSError: ENOENT, EACCES and so on; ENOTSOCK for what is no socket.
+    """
+    fd = _open(root, path, os.O_PATH)
+    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK), path)
+    return fd

@@ -22,7 +22,7 @@ class Found(NamedTuple):
         group: the group; None for a namespace, a zombie and a container that does not run.
         task: the process, for a PID.
         namespace: the namespace, for ``type:[INODE]`` and paths.
-        container: the container, for its name or id.
+        container: the container, for its name, id or image.
     """
 
     group: Group | None = None
@@ -88,10 +88,7 @@ def _process(snapshot: Snapshot, target: Target) -> Found:
 def _name(snapshot: Snapshot, found: list[Group], target: Target) -> Found:
     container = (_of_pod if target.kind == "pod" else _container)(snapshot, target)
     if container is not None:
-        owner = owner_of(container)
-        own = [group for group in found if group.owner == owner]
-        first = [group for group in own if container.pid in group.pids]
-        return Found(next(iter(first or own), None), container=container)
+        return _found(found, container)
     named = [
         group
         for group in found
@@ -106,9 +103,19 @@ def _name(snapshot: Snapshot, found: list[Group], target: Target) -> Found:
         raise AmbiguousTarget(
             "choose", f"TARGET {target.text}", f"{len(named)} groups have this name: PIDs {pids}"
         )
+    container = _of_image(snapshot, target) if target.kind == "name" else None
+    if container is not None:
+        return _found(found, container)
     raise UnknownTarget(
         "find", f"TARGET {target.text}", "nothing has this name", _hint(snapshot, found, target)
     )
+
+
+def _found(found: list[Group], container: Container) -> Found:
+    owner = owner_of(container)
+    own = [group for group in found if group.owner == owner]
+    first = [group for group in own if container.pid in group.pids]
+    return Found(next(iter(first or own), None), container=container)
 
 
 def _container(snapshot: Snapshot, target: Target) -> Container | None:
@@ -145,6 +152,35 @@ def _of_pod(snapshot: Snapshot, target: Target) -> Container | None:
     # Its sandbox is called like the pod; Podman's is called after the pod's id.
     sandboxes = [row for row in rows if row.name == target.pod or row.name.endswith("-infra")]
     return _only(sandboxes or rows, target)
+
+
+def _of_image(snapshot: Snapshot, target: Target) -> Container | None:
+    """Find the one container that was made from an image.
+
+    What somebody else's engine says of an image redirects nobody, as with ids.
+    """
+    return _only(
+        [
+            container
+            for container in snapshot.containers
+            if target.engine in {"", container.engine}
+            and not container.vouched_by
+            and target.name in _image_names(container.image)
+        ],
+        target,
+    )
+
+
+def _image_names(image: str) -> set[str]:
+    """What an image is called: in full, without its registry, and without its tag or digest.
+
+    The path of a root file system has no shorter names.
+    """
+    if not image or image.startswith("/"):
+        return {image} - {""}
+    last = image.rpartition("/")[2]
+    bare = last.partition("@")[0]
+    return {image, last, bare, bare.partition(":")[0]} - {""}
 
 
 def _only(matches: list[Container], target: Target) -> Container | None:

@@ -104,6 +104,17 @@ class Podman:
         command = in_group(f"{self.stage.cgroup}/user", [*self._command, *words])
         return self.stage.run("env", "-C", "/", *command, environ=self._environ).rstrip("\n")
 
+    def serve(self, socket: str) -> None:
+        """Start the service of its API (podman-system-service(1)).
+
+        Args:
+            socket: path of the socket that it makes.
+        """
+        words = [*self._command, "system", "service", "--time=0", f"unix://{socket}"]
+        settings = [f"{key}={value}" for key, value in self._environ.items()]
+        self.stage.spawn("env", *settings, *words, log="api.log")
+        self.stage.wait(lambda: os.path.exists(socket), "api.log")
+
     def _parent(self, options: tuple[str, ...]) -> tuple[str, ...]:
         """Rootless ones have no groups of their own here; those in a pod have its."""
         if self._rootless or "--pod" in options:

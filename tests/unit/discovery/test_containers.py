@@ -112,3 +112,76 @@ def test_what_the_readers_own_engine_says_counts_as_the_hosts() -> None:
         assert _as_heard_by(uid, row) == row
     inside = row._replace(user=0)
     assert _as_heard_by(0, inside) == inside
+
+
+def completed(tree: ProcTree, rows: list[Container], answers: list[Container]) -> list[Container]:
+    found = take(
+        [Part.CONTAINERS],
+        proc_root=str(tree.root),
+        sources={"x": lambda _draft: rows},
+        answers=lambda _draft: answers,
+    )
+    return list(found.containers)
+
+
+def test_a_daemon_adds_what_was_not_told_and_changes_nothing_else(tree: ProcTree) -> None:
+    answer = Container(
+        "web", "docker", ID, image="bb:1", state="paused", created=5.0, labels=(("a", "b"),)
+    )
+    bare = Container(ID[:12], "docker", ID, pid=50, start=100, state="running")
+    told = answer._replace(pid=50, start=100)
+    assert completed(tree, [bare], [answer]) == [told]
+    full = told._replace(
+        name="www", image="cc:1", state="restarting", created=6.0, labels=(("c", "d"),)
+    )
+    assert completed(tree, [full], [answer]) == [full]
+
+
+@pytest.mark.parametrize(
+    ("known", "said", "shown"),
+    [
+        ("running", "paused", "paused"),
+        ("running", "exited", "running"),
+        ("stopped", "exited", "exited"),
+        ("stopped", "running", "stopped"),
+        ("paused", "running", "paused"),
+        ("", "created", "created"),
+    ],
+)
+def test_whether_a_container_runs_is_not_the_daemons_to_say(
+    tree: ProcTree, known: str, said: str, shown: str
+) -> None:
+    row = Container("web", "docker", ID, state=known)
+    assert [each.state for each in completed(tree, [row], [row._replace(state=said)])] == [shown]
+
+
+def test_a_container_that_only_its_daemon_tells_of_is_listed(tree: ProcTree) -> None:
+    rows = [Container("web", "docker", ID)]
+    answer = Container("other", "docker", OTHER, state="exited")
+    assert completed(tree, rows, [answer]) == [*rows, answer]
+
+
+def test_a_daemon_says_nothing_of_others_containers(tree: ProcTree) -> None:
+    answer = Container("web", "docker", ID, image="bb:1", labels=(("a", "b"),))
+    for row in (
+        Container("web", "podman", ID),
+        Container("web", "docker", ID, user=ALICE),
+        Container("web", "docker", ID, vouched_by=51),
+    ):
+        (seen,) = completed(tree, [row], [answer])
+        assert (seen.id, seen.image, seen.labels) == (ID, "", ())
+
+
+def test_a_daemon_that_cannot_be_asked_is_noted(tree: ProcTree) -> None:
+    def fails(_draft: Draft) -> list[Container]:
+        raise OSError(24, "Too many open files")
+
+    row = Container("web", "docker", ID)
+    found = take(
+        [Part.CONTAINERS],
+        proc_root=str(tree.root),
+        sources={"x": lambda _draft: [row]},
+        answers=fails,
+    )
+    assert found.containers == (row,)
+    assert [gap.object for gap in found.gaps] == ["containers of daemons"]

@@ -219,3 +219,54 @@ def test_what_others_say_an_id_is_redirects_nobody() -> None:
     for text in ("3f2a", "docker://db"):
         with pytest.raises(UnknownTarget):
             find(alone, parse(text))
+
+
+def of_images(*images: str, vouched_by: int = 0) -> Snapshot:
+    rows = [
+        container(f"c{n}", full_id=f"{n:064}", pid=5 if n == 0 else 0)._replace(
+            image=image, vouched_by=vouched_by
+        )
+        for n, image in enumerate(images)
+    ]
+    return HOST._replace(containers=tuple(rows))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["nginx", "nginx:1.27", "docker://nginx", "docker://docker.io/library/nginx:1.27"],
+)
+def test_an_image_leads_to_the_only_container_that_has_it(text: str) -> None:
+    host = of_images("docker.io/library/nginx:1.27", "redis:7")
+    found = find(host, parse(text))
+    assert (found.container, leader(found)) == (host.containers[0], 5)
+
+
+def test_an_image_without_its_digest_is_found() -> None:
+    host = of_images(f"quay.io/shop/till@sha256:{'a' * 64}")
+    assert find(host, parse("till")).container == host.containers[0]
+
+
+def test_an_image_that_two_containers_have_is_ambiguous_and_both_are_listed() -> None:
+    with pytest.raises(AmbiguousTarget, match=r"docker://c0 .*docker://c1"):
+        find(of_images("nginx:1.27", "nginx:1.26"), parse("nginx"))
+    host = of_images("nginx:1.27", "nginx:1.26")
+    assert find(host, parse("nginx:1.26")).container == host.containers[1]
+
+
+def test_a_name_goes_before_an_image() -> None:
+    host = of_images("sleep", "c0", "nginx.service")
+    assert find(host, parse("c0")).container == host.containers[0]
+    assert leader(find(host, parse("nginx.service"))) == 11
+    with pytest.raises(AmbiguousTarget, match="2 groups"):
+        find(host, parse("sleep"))
+
+
+def test_an_image_of_another_engine_or_of_somebody_elses_is_not_found() -> None:
+    for host, text in (
+        (of_images("nginx"), "podman://nginx"),
+        (of_images("nginx", vouched_by=9), "nginx"),
+        (of_images("/srv/nginx"), "nginx"),
+        (of_images(""), "nginx"),
+    ):
+        with pytest.raises(UnknownTarget):
+            find(host, parse(text))

@@ -1,0 +1,131 @@
+"""`nsctl pid N [--in TARGET]`: one process's numbers at every level, and whose it is."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from nsctl.cli import common
+from nsctl.errors import UnknownTarget, UsageError
+from nsctl.model.namespace import TYPES, NamespaceType
+from nsctl.model.part import Part
+from nsctl.model.snapshot import Snapshot
+from nsctl.model.target import Target
+from nsctl.model.task import Task
+from nsctl.relate.find import Found, find
+from nsctl.relate.members import memberships
+from nsctl.relate.processes import Process, levels, numbered, processes
+from nsctl.report.escape import escape, escape_bytes
+from nsctl.report.jsonout import document, envelope, put_text, whose
+from nsctl.report.note import note
+from nsctl.report.table import Column, table
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+PARTS = (
+    Part.TASKS,
+    Part.CGROUPS,
+    Part.COMMANDS,
+    Part.CREDENTIALS,
+    Part.NAMESPACES,
+    Part.RELATIONS,
+    Part.ID_MAPS,
+    Part.CONTAINERS,
+)
+_PID = TYPES.index(NamespaceType.PID)
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Make the command's parser."""
+    parser = common.parser(
+        "pid",
+        "Translate a PID between a container and the host, through every level, and say whose "
+        "process it is.",
+    )
+    parser.add_argument("number", metavar="N")
+    parser.add_argument(
+        "--in", dest="target", metavar="TARGET", help="N is a number inside this container"
+    )
+    common.add_view_options(parser)
+    return parser
+
+
+def main(words: list[str]) -> int:
+    """Run the command.
+
+    Returns:
+        The exit status.
+    """
+    args = arguments().parse_args(words)
+    number = args.number
+    if not (number.isascii() and number.isdecimal() and 0 < int(number[:12]) < 1 << 31):
+        raise UsageError(f"invalid PID argument: {number!r}")
+    target = None if args.target is None else common.target_of(args.target, args.file)
+    snapshot = common.snapshot_of(args.file, args.host_proc, PARTS)
+    task = _task(snapshot, int(number), target)
+    row = next(row for row in processes(snapshot) if row.task.pid == task.pid)
+    if args.json:
+        sys.stdout.write(document("processes", [_json(snapshot, row)], envelope(snapshot)))
+    else:
+        style = common.style(args.color)
+        owner = common.owner_text(row.owner) if row.owner else "nobody's that could be read"
+        uid = "?" if row.uid is None else snapshot.users.get(row.uid, str(row.uid))
+        inside = "" if row.uid_inside is None else f", uid {row.uid_inside} inside"
+        name = style.paint(f"{escape_bytes(task.comm)}[{task.pid}]", "heading")
+        columns = [Column("PID", right=True), Column("PID NAMESPACE", right=True), Column("WHOSE")]
+        common.put([f"{name}  {owner}  user {escape(uid)} outside{inside}"])
+        common.put(table(columns, _cells(snapshot, task), style))
+        common.put(note(snapshot, style=style))
+    return common.status(snapshot, strict=args.strict)
+
+
+def _task(snapshot: Snapshot, number: int, target: Target | None) -> Task:
+    if target is None:
+        task = next((task for task in snapshot.tasks if task.pid == number), None)
+        if task is None:
+            raise UnknownTarget("find", f"process {number}", "there is no such process")
+        return task
+    ino = _pid_namespace(find(snapshot, target))
+    task = numbered(snapshot, ino, number)
+    if task is None:
+        where = f"process {number} in {target.text}"
+        raise UnknownTarget("find", where, "nobody has this number there")
+    return task
+
+
+def _pid_namespace(found: Found) -> int:
+    if found.namespace is not None:
+        if found.namespace.namespace.id.type is not NamespaceType.PID:
+            raise UsageError("--in takes a PID namespace, not one of another type")
+        return found.namespace.namespace.id.ino
+    if found.group is None:
+        raise UnknownTarget("look into", "TARGET", "no process runs in it")
+    return found.group.isolation[_PID]
+
+
+def _cells(snapshot: Snapshot, task: Task) -> list[list[str]]:
+    owners = {
+        row.namespace.id.ino: common.owners_text(row.owners)
+        for row in memberships(snapshot)
+        if row.namespace.id.type is NamespaceType.PID
+    }
+    return [
+        [str(level.pid), str(level.ino or "?"), owners.get(level.ino, "-")]
+        for level in levels(snapshot, task)
+    ]
+
+
+def _json(snapshot: Snapshot, row: Process) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "pid": row.task.pid,
+        "pids": [level.pid for level in levels(snapshot, row.task)],
+        "namespaces": [level.ino or None for level in levels(snapshot, row.task)],
+        "uid": row.uid,
+        "uid_inside": row.uid_inside,
+        "whose": whose(row.owner),
+        "state": row.task.state,
+    }
+    put_text(made, "comm", row.task.comm)
+    return made
