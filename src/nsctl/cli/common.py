@@ -235,23 +235,24 @@ def for_each(names: Sequence[str], work: Callable[[str], object]) -> int:
 def owner_text(owner: Owner) -> str:
     """Name an owner for people, escaped: "web (docker)", "nginx.service", "sleep[4560]".
 
-    A process in a sandbox of bubblewrap is "sleep[4560] (bwrap)".
+    A container in a pod is "app (cri, pod default:shop)", a process in a sandbox of bubblewrap is "sleep[4560] (bwrap)".
     """
+    return "".join(_owner_words(owner))
+
+
+def _owner_words(owner: Owner) -> tuple[str, str]:
+    """The name, and what stands behind it."""
     name = escape(owner.name)
     if owner.kind == "process":
         name = f"{name}[{owner.pid}]"
-    return f"{name} ({escape(owner.engine)})" if owner.engine else name
+    pod = f", pod {escape(owner.pod)}" if owner.pod else ""
+    return name, f" ({escape(owner.engine)}{pod})" if owner.engine else ""
 
 
 def owners_text(owners: Sequence[Owner]) -> str:
     """Name the first of several owners and count the others: "web +1 (docker)"."""
     if not owners:
         return "-"
-    first = owner_text(owners[0])
-    if len(owners) == 1:
-        return first
-    more = f" +{len(owners) - 1}"
-    if not owners[0].engine:
-        return first + more
-    name, _, engine = first.rpartition(" ")
-    return f"{name}{more} {engine}"
+    name, place = _owner_words(owners[0])
+    more = f" +{len(owners) - 1}" if len(owners) > 1 else ""
+    return f"{name}{more}{place}"

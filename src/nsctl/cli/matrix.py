@@ -143,7 +143,7 @@ def _table(snapshot: Snapshot, rows: tuple[Row, ...], style: Style) -> list[str]
 
 
 def _sign(cell: Cell) -> str:
-    sign = cell.letter or _SIGNS[cell.meaning]
+    sign = "p" if cell.in_pod else cell.letter or _SIGNS[cell.meaning]
     if cell.offsets is None:
         return sign
     moved = shift(cell.offsets.boottime or cell.offsets.monotonic).replace(" ", "")
@@ -157,8 +157,10 @@ def _legend(rows: tuple[Row, ...], style: Style) -> Iterator[str]:
         (".", "own", "own"),
         ("H", "host", "the host's"),
     ]
-    if "shared" in meanings:
+    if any(cell.letter for cell in cells):
         signs.append(("a", "shared", "shared: the same letter, the same namespace"))
+    if any(cell.in_pod for cell in cells):
+        signs.append(("p", "shared", "shared within its pod alone"))
     if "unreadable" in meanings:
         signs.append(("?", "unknown", "not readable"))
     if "absent" in meanings:

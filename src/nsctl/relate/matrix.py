@@ -27,6 +27,7 @@ class Cell(NamedTuple):
         ino: its inode, `UNREADABLE` or `ABSENT`.
         shared_with: the other groups' owners.
         letter: names the shared namespace within this matrix, "" where it is not shared.
+        in_pod: it is shared with nobody but the group's own pod.
         offsets: for a time namespace that differs from the host's clocks, by how much.
     """
 
@@ -34,6 +35,7 @@ class Cell(NamedTuple):
     ino: int
     shared_with: tuple[Owner, ...] = ()
     letter: str = ""
+    in_pod: bool = False
     offsets: TimeOffsets | None = None
 
 
@@ -138,7 +140,13 @@ def _private(group: Group, column: int, ino: int, context: _Context, letters: _L
     others = tuple(g.owner for g in context.users[column, ino] if g != group)
     if not others:
         return Cell("own", ino, offsets=shift)
-    return Cell("shared", ino, others, letters.of(column, ino), shift)
+    pod = group.owner.pod
+    in_pod = bool(pod) and all(
+        (owner.engine, owner.pod) == (group.owner.engine, pod) for owner in others
+    )
+    # What a pod's containers share by design needs no letter to be told from other pods'.
+    letter = "" if in_pod else letters.of(column, ino)
+    return Cell("shared", ino, others, letter, in_pod, shift)
 
 
 class _Letters:

@@ -12,7 +12,7 @@ from nsctl.model.namespace import ABSENT, NS_LINKS, TYPES, UNREADABLE, Namespace
 from nsctl.model.snapshot import Snapshot
 from nsctl.relate.groups import groups
 from nsctl.relate.matrix import Matrix, Row, cells_of, matrix
-from unit.factories import HOST, all_own, namespace, ns, snapshot, task
+from unit.factories import HOST, all_own, container, namespace, ns, snapshot, task
 from unit.relate.strategies import SNAPSHOTS
 
 pytestmark = pytest.mark.unit
@@ -24,6 +24,29 @@ NET = TYPES.index(NamespaceType.NET)
 
 def meanings(row: Row) -> str:
     return " ".join(cell.letter or cell.meaning for cell in row.cells)
+
+
+def test_what_a_pod_shares_within_itself_stands_apart() -> None:
+    tasks = [
+        task(1),
+        task(5, ns(net=300, mnt=301), comm=b"app"),
+        task(6, ns(net=300, mnt=302), comm=b"helper"),
+        task(7, ns(net=400, mnt=401), comm=b"alone"),
+        task(8, ns(net=400, mnt=402), comm=b"guest"),
+    ]
+    pods = [
+        container("app", pid=5, start=50)._replace(pod="shop"),
+        container("helper", pid=6, start=60)._replace(pod="shop"),
+        container("alone", pid=7, start=70)._replace(pod="other"),
+    ]
+    found = matrix(snapshot(tasks, containers=pods))
+    cells = {row.group.owner.name: row.cells[NET] for row in found.rows}
+    assert cells["app"].in_pod
+    assert cells["helper"].in_pod
+    assert not cells["app"].letter
+    # A stranger in the pod's network makes it shared with more than the pod.
+    assert not cells["alone"].in_pod
+    assert cells["alone"].letter == cells["guest"].letter == "a"
 
 
 def test_each_cell_is_own_the_hosts_or_shared_with_its_letter() -> None:
