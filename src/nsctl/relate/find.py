@@ -99,9 +99,9 @@ def _name(snapshot: Snapshot, found: list[Group], target: Target) -> Found:
     if len(named) == 1:
         return Found(named[0])
     if named:
-        pids = ", ".join(str(group.leader) for group in named)
+        full = ", ".join(f"{group.owner.name}[{group.leader}]" for group in named)
         raise AmbiguousTarget(
-            "choose", f"TARGET {target.text}", f"{len(named)} groups have this name: PIDs {pids}"
+            "choose", f"TARGET {target.text}", f"it may be any of {full}", "write the PID"
         )
     container = _of_image(snapshot, target) if target.kind == "name" else None
     if container is not None:
