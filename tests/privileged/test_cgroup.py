@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nsctl.errors import Vanished
-from nsctl.kernel import cgroup, mountinfo
+from nsctl.kernel import cgroup, cgroupfs, mountinfo
 from nsctl.kernel.cgroup import Place
 
 pytestmark = pytest.mark.privileged
@@ -123,3 +123,22 @@ def test_a_process_that_is_gone_cannot_be_moved(groups: tuple[Place, ...]) -> No
     os.waitpid(pid, 0)
     with pytest.raises(Vanished):
         cgroup.attach(groups, pid)
+
+
+def test_groups_made_at_once_all_take_processes_in() -> None:
+    """A cpuset of version 1 takes nobody in until it has processors: also a parent's half-made."""
+    lines = mountinfo.parse(read("/proc/self/mountinfo"))
+    found = [row for row in cgroupfs.hierarchies(lines) if row.writable and "cpuset" in row.name]
+    if not found:
+        pytest.skip("no cpuset hierarchy of version 1")
+    parent = cgroupfs.group(found[0], f"/nsctl-test-{os.getpid()}")
+    os.mkdir(parent)  # made by somebody who has not come to its processors yet
+    child = f"{parent}/one"
+    try:
+        cgroupfs.make(child)
+        for directory in (parent, child):
+            for file in ("cpuset.cpus", "cpuset.mems"):
+                assert read(f"{directory}/{file}").strip()
+    finally:
+        os.rmdir(child)
+        os.rmdir(parent)

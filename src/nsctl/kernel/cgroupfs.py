@@ -7,6 +7,7 @@ admin-guide/cgroup-v2.rst.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
@@ -105,19 +106,43 @@ def make(directory: str) -> None:
 
 
 def _make_one(directory: str) -> None:
-    try:
+    """Make a group, and give it the processors and memory of its parent where it has none.
+
+    On version 1 a new cpuset is empty and takes nobody in. A group that exists is looked at too:
+    whoever made it may not have come that far yet.
+
+    Raises:
+        FileNotFoundError: it or its parent was removed meanwhile.
+    """
+    with contextlib.suppress(FileExistsError):
         os.mkdir(directory, 0o755)
-    except FileExistsError:
-        return
     for file in _CPUSET_FILES:
-        # On version 1 a new cpuset is empty and takes nobody in.
-        try:
-            with open(f"{os.path.dirname(directory)}/{file}", "rb") as source:
-                value = source.read()
-        except FileNotFoundError:
+        own = _read_in(directory, file)
+        if own is None:
             return
-        if value.strip(b"\n"):
-            _write(f"{directory}/{file}", value)
+        if own.strip(b"\n"):
+            continue
+        above = _read_in(os.path.dirname(directory), file)
+        if above is not None and above.strip(b"\n"):
+            _write(f"{directory}/{file}", above)
+
+
+def _read_in(directory: str, file: str) -> bytes | None:
+    """Read a file of a group.
+
+    Returns:
+        Its content, None where groups of this hierarchy, or its root, have no such file.
+
+    Raises:
+        FileNotFoundError: the group is gone.
+    """
+    try:
+        with open(f"{directory}/{file}", "rb") as source:
+            return source.read()
+    except FileNotFoundError:
+        if os.path.isdir(directory):
+            return None
+        raise
 
 
 def join(directory: str) -> None:
