@@ -8,13 +8,12 @@ from typing import Any
 from nsctl.cli import common
 from nsctl.errors import UnknownTarget, UsageError
 from nsctl.model.namespace import TYPES, NamespaceType
-from nsctl.model.part import Part
 from nsctl.model.snapshot import Snapshot
 from nsctl.model.target import Target
 from nsctl.model.task import Task
 from nsctl.relate.find import Found, find
 from nsctl.relate.members import memberships
-from nsctl.relate.processes import Process, levels, numbered, processes
+from nsctl.relate.processes import NEEDS, Process, levels, numbered, processes
 from nsctl.report.escape import escape, escape_bytes
 from nsctl.report.jsonout import document, envelope, put_text, whose
 from nsctl.report.note import note
@@ -24,16 +23,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
-PARTS = (
-    Part.TASKS,
-    Part.CGROUPS,
-    Part.COMMANDS,
-    Part.CREDENTIALS,
-    Part.NAMESPACES,
-    Part.RELATIONS,
-    Part.ID_MAPS,
-    Part.CONTAINERS,
-)
 _PID = TYPES.index(NamespaceType.PID)
 
 
@@ -63,7 +52,7 @@ def main(words: list[str]) -> int:
     if not (number.isascii() and number.isdecimal() and 0 < int(number[:12]) < 1 << 31):
         raise UsageError(f"invalid PID argument: {number!r}")
     target = None if args.target is None else common.target_of(args.target, args.file)
-    snapshot = common.snapshot_of(args.file, args.host_proc, PARTS)
+    snapshot = common.snapshot_of(args.file, args.host_proc, NEEDS)
     task = _task(snapshot, int(number), target)
     row = next(row for row in processes(snapshot) if row.task.pid == task.pid)
     if args.json:

@@ -6,10 +6,9 @@ import sys
 from typing import Any
 
 from nsctl.cli import common
-from nsctl.model.part import Part
 from nsctl.model.snapshot import Snapshot
 from nsctl.relate.find import find
-from nsctl.relate.processes import Process, processes
+from nsctl.relate.processes import NEEDS, Process, processes
 from nsctl.report.escape import command_bytes, command_line, escape, escape_bytes
 from nsctl.report.jsonout import document, envelope, put_text, whose
 from nsctl.report.note import note
@@ -18,17 +17,6 @@ from nsctl.report.table import Column, table
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-
-PARTS = (
-    Part.TASKS,
-    Part.CGROUPS,
-    Part.COMMANDS,
-    Part.CREDENTIALS,
-    Part.NAMESPACES,
-    Part.RELATIONS,
-    Part.ID_MAPS,
-    Part.CONTAINERS,
-)
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -51,7 +39,7 @@ def main(words: list[str]) -> int:
     """
     args = arguments().parse_args(words)
     target = None if args.target is None else common.target_of(args.target, args.file)
-    snapshot = common.snapshot_of(args.file, args.host_proc, PARTS)
+    snapshot = common.snapshot_of(args.file, args.host_proc, NEEDS)
     rows = processes(snapshot, None if target is None else find(snapshot, target))
     if args.json:
         made = [_json(row) for row in rows]

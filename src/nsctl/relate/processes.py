@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from nsctl.model.namespace import TYPES, IdExtent, NamespaceType
 from nsctl.model.owner import Owner
+from nsctl.model.part import Part
 from nsctl.model.snapshot import Snapshot
 from nsctl.model.task import Task
 from nsctl.relate.find import Found
@@ -14,6 +15,19 @@ from nsctl.relate.groups import groups
 
 _PID = TYPES.index(NamespaceType.PID)
 _USER = TYPES.index(NamespaceType.USER)
+
+
+NEEDS = (
+    Part.TASKS,
+    Part.CGROUPS,
+    Part.COMMANDS,
+    Part.CREDENTIALS,
+    Part.NAMESPACES,
+    Part.RELATIONS,
+    Part.ID_MAPS,
+    Part.CONTAINERS,
+)
+"""The parts of a snapshot that everything here reads."""
 
 
 class Level(NamedTuple):
