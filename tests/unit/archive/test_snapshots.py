@@ -537,7 +537,7 @@ def test_a_write_that_fails_half_way_leaves_the_old_file_and_nothing_else(tmp_pa
     path = tmp_path / "a.json"
     snapshots.save(SMALL, str(path))
     done = subprocess.run(
-        [sys.executable, "-c", SAVE_WITH_A_LIMIT, str(path)],
+        [sys.executable, "-B", "-c", SAVE_WITH_A_LIMIT, str(path)],
         capture_output=True,
         text=True,
         check=True,
