@@ -9,6 +9,7 @@ from nsctl.model.container import Container
 from nsctl.model.snapshot import Snapshot
 from nsctl.model.target import Target
 from nsctl.model.task import Task
+from nsctl.relate.choose import by_image, choose
 from nsctl.relate.groups import Group, groups, owner_of
 from nsctl.relate.members import Membership, memberships
 
@@ -86,7 +87,7 @@ def _process(snapshot: Snapshot, target: Target) -> Found:
 
 
 def _name(snapshot: Snapshot, found: list[Group], target: Target) -> Found:
-    container = (_of_pod if target.kind == "pod" else _container)(snapshot, target)
+    container = choose(snapshot.containers, target)
     if container is not None:
         return _found(found, container)
     named = [
@@ -103,7 +104,7 @@ def _name(snapshot: Snapshot, found: list[Group], target: Target) -> Found:
         raise AmbiguousTarget(
             "choose", f"TARGET {target.text}", f"it may be any of {full}", "write the PID"
         )
-    container = _of_image(snapshot, target) if target.kind == "name" else None
+    container = by_image(snapshot.containers, target) if target.kind == "name" else None
     if container is not None:
         return _found(found, container)
     raise UnknownTarget(
@@ -116,83 +117,6 @@ def _found(found: list[Group], container: Container) -> Found:
     own = [group for group in found if group.owner == owner]
     first = [group for group in own if container.pid in group.pids]
     return Found(next(iter(first or own), None), container=container)
-
-
-def _container(snapshot: Snapshot, target: Target) -> Container | None:
-    candidates = [c for c in snapshot.containers if target.engine in {"", c.engine}]
-    exact = [c for c in candidates if _is_called(c, target)]
-    # A prefix is no name that others could not have on purpose.
-    ours = [c for c in candidates if not c.vouched_by]
-    return _only(exact or [c for c in ours if c.id.startswith(target.name)], target)
-
-
-def _is_called(container: Container, target: Target) -> bool:
-    """Tell whether a container has exactly this name or id.
-
-    An id that is not the host's engines' word may be whatever somebody liked.
-    """
-    if target.name == container.name or (target.engine and target.name == _scoped(container)):
-        return True
-    return target.name == container.id and not container.vouched_by
-
-
-def _scoped(container: Container) -> str:
-    return f"{container.scope}/{container.name}" if container.scope else container.name
-
-
-def _of_pod(snapshot: Snapshot, target: Target) -> Container | None:
-    """Find a pod's container; without its name the one that the pod's namespaces come from."""
-    rows = []
-    for each in snapshot.containers:
-        namespace, colon, name = each.pod.rpartition(":")
-        if name == target.pod and target.pod_namespace in {"", namespace if colon else None}:
-            rows.append(each)
-    if target.name:
-        return _only([row for row in rows if target.name in {row.name, row.id}], target)
-    # Its sandbox is called like the pod; Podman's is called after the pod's id.
-    sandboxes = [row for row in rows if row.name == target.pod or row.name.endswith("-infra")]
-    return _only(sandboxes or rows, target)
-
-
-def _of_image(snapshot: Snapshot, target: Target) -> Container | None:
-    """Find the one container that was made from an image.
-
-    What somebody else's engine says of an image redirects nobody, as with ids.
-    """
-    return _only(
-        [
-            container
-            for container in snapshot.containers
-            if target.engine in {"", container.engine}
-            and not container.vouched_by
-            and target.name in _image_names(container.image)
-        ],
-        target,
-    )
-
-
-def _image_names(image: str) -> set[str]:
-    """What an image is called: in full, without its registry, and without its tag or digest.
-
-    The path of a root file system has no shorter names.
-    """
-    if not image or image.startswith("/"):
-        return {image} - {""}
-    last = image.rpartition("/")[2]
-    bare = last.partition("@")[0]
-    return {image, last, bare, bare.partition(":")[0]} - {""}
-
-
-def _only(matches: list[Container], target: Target) -> Container | None:
-    if len(matches) > 1:
-        full = ", ".join(f"{c.engine}://{_scoped(c)} ({c.id[:12]})" for c in matches)
-        raise AmbiguousTarget(
-            "choose",
-            f"TARGET {target.text}",
-            f"it may be any of {full}",
-            "write the engine or more of the id",
-        )
-    return matches[0] if matches else None
 
 
 def _hint(snapshot: Snapshot, found: list[Group], target: Target) -> str:
