@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable
+from functools import partial
+from typing import NamedTuple
 
 from nsctl.discovery.draft import ContainerSource, Draft
 from nsctl.discovery.take import take
+from nsctl.errors import NsctlError, translate
+from nsctl.kernel.procfs import ProcFs
 from nsctl.model.container import Container
-from nsctl.model.part import Part
+from nsctl.model.part import Gap, Part
 from nsctl.model.snapshot import Snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from nsctl.engines.live_survey import LiveSurvey
     from nsctl.engines.survey import Survey
 
 
@@ -73,11 +78,95 @@ def _unsurveyed(source: Callable[[], Iterable[Container]]) -> ContainerSource:
     return lambda _draft: source()
 
 
+# By which of their programs' names an engine is found, where containers of it run. The others
+# leave no process, and are asked always.
+_PROGRAMS = {
+    "docker": ("dockerd", "containerd-shim"),
+    "cri": ("containerd", "containerd-shim"),
+    "containerd": ("containerd", "containerd-shim"),
+    "podman": ("conmon",),
+    "crio": ("conmon",),
+    "lxc": ("lxc-start", "lxc-execute", "lxd", "incusd"),
+    "nspawn": ("systemd-nspawn",),
+}
+
+
+class Running(NamedTuple):
+    """What engines tell without a snapshot.
+
+    Attributes:
+        containers: those that run, and those that the same engines tell of besides.
+        gaps: what could not be read.
+        shift: what was added to the starts that /proc shows, in clock ticks (see Task.start).
+    """
+
+    containers: list[Container]
+    gaps: list[Gap]
+    shift: int
+
+
+def list_running(*, by_groups: bool = False) -> Running:
+    """List containers without a snapshot: one pass over the names of processes, then the engines.
+
+    Args:
+        by_groups: list those too of which only the control groups of their processes tell.
+
+    Returns:
+        Them; engines of which no process lives are not asked.
+
+    Raises:
+        KernelRefusal: the procfs cannot be read at all.
+    """
+    from nsctl.discovery import containers, reader, reference
+    from nsctl.discovery.tasks import TaskReader
+    from nsctl.engines.live_survey import LiveSurvey, names
+
+    parts = frozenset({Part.TASKS, Part.CGROUPS, Part.COMMANDS, Part.CONTAINERS})
+    draft = Draft(ProcFs(), parts, {})
+    survey: LiveSurvey | None = None
+    try:
+        reader.run(draft)
+        shift = draft.start_of(0)
+        rows = names(draft.proc, shift)
+        tasks = TaskReader(draft)
+        # The known host process is one of these.
+        draft.tasks = [row for pid in _FIRST if (row := tasks.read(pid)) is not None]
+        reference.run(draft)
+        survey = LiveSurvey(draft.proc, rows, draft.reference, draft.reader, shift, tasks.read)
+        surveyor = _Surveyor(survey)
+        draft.sources = _sources(surveyor)
+        for name, programs in _PROGRAMS.items():
+            if not survey.named(*programs):
+                del draft.sources[name]
+        if not by_groups:
+            del draft.sources["by_cgroup"]
+        draft.sources["processes"] = partial(_keep_known, survey)
+        containers.run(draft)
+    except OSError as error:
+        raise translate(error, "read", draft.proc.root) from error
+    except ValueError as error:
+        raise NsctlError("understand", draft.proc.root, str(error)) from error
+    finally:
+        draft.close()
+        if survey is not None:
+            survey.close()
+    return Running(draft.containers, draft.gaps, shift)
+
+
+_FIRST = (1, 2)
+
+
+def _keep_known(survey: LiveSurvey, draft: Draft) -> list[Container]:
+    """Leave in the draft what the engines asked of processes: it names whose an engine is."""
+    draft.tasks = list(survey.known)
+    return []
+
+
 class _Surveyor:
     """Makes one survey for all engines, and gives each engine's module its turn."""
 
-    def __init__(self) -> None:
-        self._survey: Survey | None = None
+    def __init__(self, survey: Survey | None = None) -> None:
+        self._survey = survey
 
     def source(self, name: str) -> ContainerSource:
         """The engine of a module below nsctl.engines, which is imported when it is asked."""

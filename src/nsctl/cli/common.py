@@ -105,7 +105,7 @@ def snapshot_of(
 
 
 def target_of(text: str, file: str | None) -> Target:
-    """Take a TARGET apart, asking the kernel where it is a path.
+    """Take a TARGET apart, asking the kernel where it is a path or a pinned process.
 
     Args:
         text: as typed.
@@ -117,6 +117,10 @@ def target_of(text: str, file: str | None) -> Target:
     from nsctl.targets import syntax
 
     target = syntax.parse(text)
+    if target.kind == "pid" and target.ino and file is None:
+        from nsctl.targets import live
+
+        return live.pin(target)
     if target.kind != "path":
         return target
     if file is not None:

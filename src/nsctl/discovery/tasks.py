@@ -28,7 +28,7 @@ _KEPT_BY_ZOMBIES = frozenset({TYPES.index(NamespaceType.PID), TYPES.index(Namesp
 
 def run(draft: Draft) -> None:
     """Read every process."""
-    reader = _TaskReader(draft)
+    reader = TaskReader(draft)
     for pid in draft.proc.pids():
         if pid == draft.helper_pid:
             continue
@@ -42,7 +42,7 @@ def run(draft: Draft) -> None:
     _note_hidden(draft, reader.hidden)
 
 
-class _TaskReader:
+class TaskReader:
     """Reads one process after another, as far as the draft's parts ask.
 
     Attributes:

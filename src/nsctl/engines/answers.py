@@ -91,7 +91,7 @@ def _is_of(survey: Survey, daemon: Daemon, connection: socket.socket) -> bool:
     that hands its sockets over is the one who called listen(2).
     """
     peer = peer_of(connection)
-    task = survey.by_pid.get(peer.pid) if peer is not None else None
+    task = survey.row_of(peer.pid) if peer is not None else None
     if peer is None or task is None:
         return False
     trust = daemon.view.trust

@@ -28,7 +28,7 @@ def containers(survey: Survey) -> list[Container]:
     """
     seen: dict[bytes, CgroupName | None] = {}
     oldest: dict[tuple[str, str, int], tuple[CgroupName, Task]] = {}
-    for task in survey.tasks:
+    for task in survey.grouped:
         if not task.cgroup or task.state in "ZX":
             continue
         if task.cgroup not in seen:

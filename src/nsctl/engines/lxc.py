@@ -68,7 +68,7 @@ def containers(survey: Survey) -> list[Container]:
 def _candidates(survey: Survey) -> list[Task]:
     """All processes that may be monitors: a title of a program's own does not change its name."""
     found = {task.pid: task for task in survey.named(*_PROGRAMS)}
-    for task in survey.tasks:
+    for task in survey.grouped:
         if task.cgroup and _MONITOR_GROUP in task.cgroup:
             found[task.pid] = task
     return [found[pid] for pid in sorted(found)]

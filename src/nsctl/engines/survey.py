@@ -50,8 +50,6 @@ class Survey(StateFiles):
 
     Attributes:
         proc: as given.
-        tasks: as given.
-        by_pid: the same by process id.
         reference: as given.
     """
 
@@ -65,13 +63,12 @@ class Survey(StateFiles):
     ) -> None:
         super().__init__(reader)
         self.proc = proc
-        self.tasks = tuple(tasks)
-        self.by_pid = {task.pid: task for task in self.tasks}
+        self._rows = {task.pid: task for task in tasks}
         self.reference = reference
         self._shift = shift
         self._by_comm: dict[bytes, list[Task]] = {}
         self._children: dict[int, list[Task]] = {}
-        for task in self.tasks:
+        for task in self._rows.values():
             if not task.kernel and task.state not in _ENDED:
                 self._by_comm.setdefault(task.comm, []).append(task)
             self._children.setdefault(task.ppid, []).append(task)
@@ -80,6 +77,20 @@ class Survey(StateFiles):
         self._nspids: dict[int, tuple[int, ...]] = {}
 
     # --- Processes ---------------------------------------------------------------------------
+
+    @property
+    def tasks(self) -> Sequence[Task]:
+        """All processes that were seen."""
+        return tuple(self._rows.values())
+
+    @property
+    def grouped(self) -> Sequence[Task]:
+        """The same for whoever asks for their control groups alone."""
+        return self.tasks
+
+    def row_of(self, pid: int) -> Task | None:
+        """The process with a number of the reader's own, None where there is none."""
+        return self._rows.get(pid)
 
     def named(self, *names: str) -> list[Task]:
         """All living processes of these command names; whoever likes can have such a name.
@@ -236,7 +247,7 @@ class Survey(StateFiles):
             if above.pid == by.pid or (own and above.ns[_PID] == by.ns[_PID]):
                 return True
             seen.add(above.pid)
-            above = self.by_pid.get(above.ppid)
+            above = self.row_of(above.ppid)
         return False
 
     def numbered(self, pid: int, by: Task | None) -> Task | None:
@@ -247,10 +258,10 @@ class Survey(StateFiles):
             by: that process; None for the reader's own numbers.
         """
         if by is None or by.ns[_PID] == self.reader.ns[_PID]:
-            return self.by_pid.get(pid)
+            return self.row_of(pid)
         level = len(self.nspids(by)) - 1
         if level <= 0:
-            return self.by_pid.get(pid) if level == 0 else None
+            return self.row_of(pid) if level == 0 else None
         for task in self.tasks:
             # The kernel refuses to say in which PID namespace a zombie's or another's is.
             if task.ns[_PID] in {ABSENT, UNREADABLE, self.reference.ns[_PID]}:
@@ -268,7 +279,7 @@ class Survey(StateFiles):
             if above.ns[_PID] == by.ns[_PID]:
                 return True
             seen.add(above.pid)
-            above = self.by_pid.get(above.ppid)
+            above = self.row_of(above.ppid)
         return False
 
     def directory_of(self, task: Task) -> int | None:

@@ -10,12 +10,16 @@ import os
 import struct
 
 from nsctl.kernel.libc import syscall
+from nsctl.model.namespace import NamespaceType
 
 _AT_EMPTY_PATH = 0x1000
 _FD_NSFS_ROOT = -10003
 # struct file_handle: length of the rest, type; behind it the 64-bit id, type and inode.
 _HEADER = struct.Struct("=Ii")
 _LARGEST = 128
+# struct nsfs_file_handle: the 64-bit id, the type as its CLONE_NEW* flag, the inode.
+_BODY = struct.Struct("=QII")
+_FILEID_NSFS = 0xF1
 
 
 def name_to_handle(fd: int) -> bytes:
@@ -35,6 +39,21 @@ def name_to_handle(fd: int) -> bytes:
     syscall("name_to_handle_at", fd, b"", buffer, ctypes.byref(mount_id), _AT_EMPTY_PATH)
     length, _ = _HEADER.unpack_from(buffer.raw)
     return buffer.raw[: _HEADER.size + length]
+
+
+def handle(ns_id: int, kind: NamespaceType, ino: int) -> bytes:
+    """Make the handle of a namespace of which all three numbers are known.
+
+    Args:
+        ns_id: its 64-bit id.
+        kind: its type.
+        ino: its inode.
+
+    Returns:
+        A struct file_handle.
+    """
+    body = _BODY.pack(ns_id, kind.clone_flag, ino)
+    return _HEADER.pack(len(body), _FILEID_NSFS) + body
 
 
 def open_by_handle(handle: bytes) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from fcntl import ioctl
 
 from nsctl.kernel.libc import syscall
@@ -27,6 +28,21 @@ def pidfd_getfd(pidfd: int, fd: int) -> int:
             that is not open, ESRCH when the process is gone.
     """
     return syscall("pidfd_getfd", pidfd, fd, 0)
+
+
+def inode(pidfd: int) -> int:
+    """The inode of a pidfd, which no other process of this boot has (since 6.9).
+
+    Returns:
+        It; 0 in a kernel where all pidfds share one.
+    """
+    status = os.fstat(pidfd)
+    other = os.eventfd(0, os.EFD_CLOEXEC)
+    try:
+        # Before there was pidfs, both were on the file system of anonymous inodes.
+        return 0 if os.fstat(other).st_dev == status.st_dev else status.st_ino
+    finally:
+        os.close(other)
 
 
 def open_pid_for_children(pidfd: int) -> int:

@@ -16,8 +16,8 @@ class Target(NamedTuple):
         kind: "host", "pid", "namespace", "path", "name" or "pod".
         text: as it was typed.
         pid: for kind "pid", the process id.
-        ino: for kind "namespace" its inode; for "pid" the inode that one of the process's
-            namespaces must have (``PID:INODE`` pins against reuse of the PID), else 0.
+        ino: for kind "namespace" its inode; for "pid" the inode that the process's pidfd or one of
+            its namespaces must have (``PID:INODE`` pins against reuse of the PID), else 0.
         type: for kind "namespace", its type.
         engine: for kind "name", the engine that was named, else "".
         name: for kind "name", the name or id prefix; for "pod" the container's in it, or "".

@@ -24,22 +24,37 @@ def resolve(target: Target) -> Target:
         TargetError: the path is no namespace.
         KernelRefusal: it cannot be opened.
     """
-    kind, ino = _ask(target.text)
-    return Target("namespace", target.text, ino=ino, type=kind)
+    fd, kind = open_namespace(target.text)
+    try:
+        return Target("namespace", target.text, ino=nsfs.inode(fd), type=kind)
+    finally:
+        os.close(fd)
 
 
-def _ask(path: str) -> tuple[NamespaceType, int]:
+def open_namespace(path: str) -> tuple[int, NamespaceType]:
+    """Open a path to a namespace.
+
+    Args:
+        path: as typed.
+
+    Returns:
+        A descriptor, close-on-exec, which the caller closes; the type of the namespace.
+
+    Raises:
+        TargetError: the path is no namespace.
+        KernelRefusal: it cannot be opened.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise translate(error, "open", f"TARGET {path}") from error
     try:
-        return nsfs.get_nstype(fd), nsfs.inode(fd)
+        return fd, nsfs.get_nstype(fd)
     except OSError as error:
+        os.close(fd)
         if error.errno in {errno.ENOTTY, errno.EINVAL}:
             raise TargetError("use", f"TARGET {path}", "it is not a namespace") from None
         raise translate(error, "ask", f"TARGET {path}") from error
     except ValueError as error:
-        raise TargetError("use", f"TARGET {path}", str(error)) from None
-    finally:
         os.close(fd)
+        raise TargetError("use", f"TARGET {path}", str(error)) from None

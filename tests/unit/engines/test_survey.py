@@ -10,6 +10,7 @@ import pytest
 from nsctl.engines.survey import Survey, Trust, View, option, options
 from nsctl.model.container import Container
 from nsctl.model.part import Part
+from nsctl.model.task import Task
 from unit.engines.machine import ALL, Machine
 from unit.factories import HOST, ns
 
@@ -18,9 +19,15 @@ pytestmark = pytest.mark.unit
 ALICE = 1000
 
 
+def _row(survey: Survey, pid: int) -> Task:
+    task = survey.row_of(pid)
+    assert task is not None
+    return task
+
+
 def trust(machine: Machine, pid: int) -> Trust | None:
     survey = machine.survey()
-    return survey.trust(survey.by_pid[pid])
+    return survey.trust(_row(survey, pid))
 
 
 @pytest.mark.parametrize(
@@ -62,9 +69,9 @@ def test_who_is_root_in_one_respect_only_is_not_root(machine: Machine) -> None:
 def test_nothing_counts_of_who_may_not_be_looked_into(machine: Machine) -> None:
     machine.add(50, inodes=(-1,) * 10)
     survey = machine.survey()
-    assert survey.trust(survey.by_pid[50]) is None
-    assert survey.view_of(survey.by_pid[50]) is None
-    assert not survey.may_speak_for(survey.by_pid[50], survey.by_pid[1])
+    assert survey.trust(_row(survey, 50)) is None
+    assert survey.view_of(_row(survey, 50)) is None
+    assert not survey.may_speak_for(_row(survey, 50), _row(survey, 1))
 
 
 def test_a_process_is_believed_only_if_something_agrees(machine: Machine) -> None:
@@ -73,13 +80,13 @@ def test_a_process_is_believed_only_if_something_agrees(machine: Machine) -> Non
     machine.add(61, ppid=1, start=700, cgroup=b"0::/docker/abc\n")
     machine.add(62, ppid=50, state="Z", inodes=ns(mnt=0))
     survey = machine.survey()
-    shim = survey.by_pid[50]
-    assert survey.process(60, shim) == survey.by_pid[60]
+    shim = _row(survey, 50)
+    assert survey.process(60, shim) == _row(survey, 60)
     assert survey.process(61, shim) is None
-    assert survey.process(61, shim, start=700) == survey.by_pid[61]
-    assert survey.process(61, None, start=701) == survey.by_pid[61]
+    assert survey.process(61, shim, start=700) == _row(survey, 61)
+    assert survey.process(61, None, start=701) == _row(survey, 61)
     assert survey.process(61, None, start=702) is None
-    assert survey.process(61, None, cgroup="abc") == survey.by_pid[61]
+    assert survey.process(61, None, cgroup="abc") == _row(survey, 61)
     assert survey.process(61, None, cgroup="abd") is None
     assert survey.process(62, shim) is None
     assert survey.process(999, shim) is None
@@ -90,8 +97,8 @@ def test_a_user_speaks_for_what_descends_from_him(machine: Machine) -> None:
     machine.add(60, ppid=50, uid=ALICE)
     machine.add(70, start=700, cgroup=b"0::/docker/abc\n")
     survey = machine.survey()
-    shim = survey.by_pid[50]
-    assert survey.process(60, shim) == survey.by_pid[60]
+    shim = _row(survey, 50)
+    assert survey.process(60, shim) == _row(survey, 60)
     assert survey.process(70, shim, start=700, cgroup="abc") is None
 
 
@@ -99,7 +106,7 @@ def test_who_shares_the_hosts_pid_namespace_does_not_speak_for_the_host(machine:
     machine.add(50, inodes=ns(mnt=900), caps=1 << 19)
     machine.add(70, start=700)
     survey = machine.survey()
-    assert survey.process(70, survey.by_pid[50], start=700) is None
+    assert survey.process(70, _row(survey, 50), start=700) is None
 
 
 def test_numbers_of_another_pid_namespace_are_translated(machine: Machine) -> None:
@@ -112,11 +119,11 @@ def test_numbers_of_another_pid_namespace_are_translated(machine: Machine) -> No
     machine.add(80, inodes=ns(mnt=990, pid=991), nspids=(80, 8), ppid=1)
     machine.add(8, start=700)
     survey = machine.survey()
-    shim = survey.by_pid[51]
-    assert survey.numbered(8, shim) == survey.by_pid[52]
-    assert survey.process(8, shim) == survey.by_pid[52]
+    shim = _row(survey, 51)
+    assert survey.numbered(8, shim) == _row(survey, 52)
+    assert survey.process(8, shim) == _row(survey, 52)
     assert survey.process(1, shim) is None
-    assert survey.process(1, shim, cgroup="/") == survey.by_pid[50]
+    assert survey.process(1, shim, cgroup="/") == _row(survey, 50)
 
 
 def test_a_row_says_whose_word_it_is(machine: Machine) -> None:
@@ -126,30 +133,30 @@ def test_a_row_says_whose_word_it_is(machine: Machine) -> None:
     machine.add(60, uid=ALICE)
     machine.add(70)
     survey = machine.survey()
-    inner, first = survey.by_pid[50], survey.by_pid[51]
+    inner, first = _row(survey, 50), _row(survey, 51)
     container = Container("web", "docker", "mine")
     row = survey.row(container, inner, first)
     assert (row.vouched_by, row.user, row.pid, row.state) == (50, 0, 51, "running")
     assert row.cgroups == ("/docker/outer/mine",)
     # One whose id is a group further up claims no group.
     assert survey.row(container._replace(id="docker"), inner, first).cgroups == ()
-    row = survey.row(container, survey.by_pid[60], None)
+    row = survey.row(container, _row(survey, 60), None)
     assert (row.vouched_by, row.user, row.pid, row.state) == (60, ALICE, 0, "stopped")
-    row = survey.row(container, survey.by_pid[70], None)
+    row = survey.row(container, _row(survey, 70), None)
     assert (row.vouched_by, row.user) == (0, 0)
 
 
 def test_arguments_are_read_of_the_process_that_was_seen(machine: Machine) -> None:
     directory = machine.add(50, words=("containerd-shim-runc-v2", "-id", "a\tb", ""))
     survey = machine.survey()
-    assert survey.named("containerd-shim-runc-v2") == [survey.by_pid[50]]
-    assert survey.command(survey.by_pid[50]) == ("containerd-shim-runc-v2", "-id", "a\tb", "")
+    assert survey.named("containerd-shim-runc-v2") == [_row(survey, 50)]
+    assert survey.command(_row(survey, 50)) == ("containerd-shim-runc-v2", "-id", "a\tb", "")
     (directory / "environ").write_bytes(b"A=1\0B=\0junk\0C=x=y\0")
-    assert survey.environ(survey.by_pid[50]) == {"A": "1", "B": "", "C": "x=y"}
+    assert survey.environ(_row(survey, 50)) == {"A": "1", "B": "", "C": "x=y"}
     other = machine.survey()
     stat = (directory / "stat").read_bytes()
     (directory / "stat").write_bytes(stat.replace(b" 100\n", b" 900\n").replace(b" 100 ", b" 900 "))
-    assert other.command(other.by_pid[50]) == ()
+    assert other.command(_row(other, 50)) == ()
 
 
 def test_options_are_found_in_all_their_spellings() -> None:
@@ -163,7 +170,7 @@ def test_options_are_found_in_all_their_spellings() -> None:
 def state(machine: Machine) -> tuple[Survey, View, Path]:
     directory = machine.add(50)
     survey = machine.survey()
-    view = survey.view_of(survey.by_pid[50])
+    view = survey.view_of(_row(survey, 50))
     assert view is not None
     return survey, view, directory / "root"
 
