@@ -35,6 +35,7 @@ class DropIn(NamedTuple):
 
 DROP_INS: dict[str, DropIn] = {
     "lsns": DropIn("nsctl.cli.ls", EXIT_FAILED),
+    "unshare": DropIn("nsctl.cli.unshare", EXIT_FAILED),
 }
 """By the name of the link that leads to nsctl."""
 
@@ -45,6 +46,11 @@ COMMANDS: dict[str, Command] = {
     "tree": Command("nsctl.cli.tree", "namespaces by parent or owner"),
     "ps": Command("nsctl.cli.ps", "processes with PID and user inside and outside"),
     "pid": Command("nsctl.cli.pid", "translate a PID; whose is it?"),
+    "unshare": Command(
+        "nsctl.cli.unshare",
+        "a program in new namespaces; unshare's options",
+        EXIT_REFUSED_BEFORE_START,
+    ),
     "run": Command(
         "nsctl.cli.run",
         "a container from a directory, in all eight namespaces",

@@ -24,6 +24,7 @@ class Option(NamedTuple):
         argument: "no", "required" or "optional".
         value: what its argument is called in the help, "" for none.
         help: one line.
+        is_letter_bare: the letter takes no argument, whatever the long option does.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Option(NamedTuple):
     argument: Argument
     value: str
     help: str
+    is_letter_bare: bool = False
 
 
 class Parsed(NamedTuple):
@@ -129,7 +131,7 @@ def _cluster(
         option = by_letter.get(letter)
         if option is None:
             raise UsageError(f"invalid option -- '{letter}'")
-        if option.argument == "no":
+        if option.argument == "no" or option.is_letter_bare:
             yield option.name, None
             continue
         if letters:

@@ -35,10 +35,17 @@ MOUNT_ATTR_RDONLY = 0x1
 MOUNT_ATTR_NOSUID = 0x2
 MOUNT_ATTR_NODEV = 0x4
 MOUNT_ATTR_NOEXEC = 0x8
+MOUNT_ATTR_NOATIME = 0x10
 MOUNT_ATTR_IDMAP = 0x100000
 
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_BIND = 0x1000
+MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
 MS_SLAVE = 1 << 19
+MS_SHARED = 1 << 20
 MNT_DETACH = 2
 
 RESOLVE_NO_XDEV = 0x01
@@ -199,6 +206,24 @@ def openat2(dir_fd: int, path: str, flags: int, resolve: int, mode: int = 0) -> 
     """
     how = _OPEN_HOW.pack(flags | os.O_CLOEXEC, mode, resolve)
     return syscall("openat2", dir_fd, os.fsencode(path), ctypes.create_string_buffer(how), len(how))
+
+
+def mount(source: str, target: str, fstype: str, flags: int) -> None:
+    """Mount by paths, or change what is mounted (mount(2)).
+
+    Where a container could swap a path, the calls on descriptors above are the ones to use.
+
+    Args:
+        source: a device, a path to bind, or a name.
+        target: mount point.
+        fstype: type of file system, "" where ``flags`` ask for none.
+        flags: MS_* bits.
+
+    Raises:
+        OSError: the call's errno.
+    """
+    kind = os.fsencode(fstype) if fstype else None
+    syscall("mount", os.fsencode(source), os.fsencode(target), kind, flags, None)
 
 
 def pivot_root(new_root: str, put_old: str) -> None:
