@@ -46,6 +46,7 @@ COMMANDS: dict[str, Command] = {
     "tree": Command("nsctl.cli.tree", "namespaces by parent or owner"),
     "ps": Command("nsctl.cli.ps", "processes with PID and user inside and outside"),
     "pid": Command("nsctl.cli.pid", "translate a PID; whose is it?"),
+    "netns": Command("nsctl.cli.netns", "containers' network namespaces for `ip netns`"),
     "unshare": Command(
         "nsctl.cli.unshare",
         "a program in new namespaces; unshare's options",

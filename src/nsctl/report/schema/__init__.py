@@ -9,7 +9,7 @@ from typing import cast
 
 from nsctl.errors import UsageError
 
-VIEWS = ("ls", "matrix", "show", "tree", "containers", "ps", "pid", "diff", "doctor")
+VIEWS = ("ls", "matrix", "show", "tree", "containers", "ps", "pid", "diff", "doctor", "netns")
 """The views that have a schema."""
 
 
