@@ -19,8 +19,8 @@ from functools import partial
 from nsctl.engines import own
 from nsctl.errors import KernelRefusal, NsctlError, UnknownTarget, refused, translate, vanished
 from nsctl.kernel import cgroupfs, nsfs, procfs
+from nsctl.kernel.remove import remove_tree
 from nsctl.run import ids
-from nsctl.run.files import remove_tree
 from nsctl.run.store import (
     Handle,
     Store,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nsctl.run.files import remove_tree
+from nsctl.kernel.remove import remove_tree
 
 pytestmark = pytest.mark.unit
 

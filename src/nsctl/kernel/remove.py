@@ -18,18 +18,39 @@ def remove_tree(path: str) -> None:
         path: of the directory; that it does not exist is no error.
 
     Raises:
-        OSError: something in it cannot be removed.
+        OSError: it is no directory, or something in it cannot be removed.
     """
     try:
         fd = os.open(os.path.dirname(path), _DIRECTORY)
     except FileNotFoundError:
         return
     try:
-        name = os.path.basename(path)
-        if not _is_directory(fd, name):
+        if _is_directory(fd, os.path.basename(path)):
+            remove_at(fd, os.path.basename(path))
+    finally:
+        os.close(fd)
+
+
+def remove_at(parent: int, name: str) -> None:
+    """Remove what has a name in a directory, with all below it.
+
+    Args:
+        parent: descriptor of that directory.
+        name: one part of a path; that there is no such name is no error, and where it is a link the
+            link is removed.
+
+    Raises:
+        OSError: something cannot be removed.
+    """
+    try:
+        if not _is_directory(parent, name):
             return
-        below = [name]
-        fd = _down(fd, name)
+    except NotADirectoryError:
+        os.unlink(name, dir_fd=parent)
+        return
+    below = [name]
+    fd = _down(os.dup(parent), name)
+    try:
         while below:
             inner = _clear(fd)
             if inner:

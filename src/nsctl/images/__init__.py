@@ -1,0 +1,1 @@
+"""Root file systems from archives: unpacked by descriptors, kept under names, never followed out."""
