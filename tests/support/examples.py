@@ -3,7 +3,7 @@
 Profiles of hypothesis, chosen by NSCTL_TEST_PROFILE ("dev" when nothing is said):
 
 ``dev``    few examples, those that failed before first
-``ci``     2,000 examples for each test, the same in each run
+``ci``     500 examples for each test, the same in each run
 ``storm``  NSCTL_TEST_EXAMPLES (100,000 when nothing is said), another seed each time unless
            ``--hypothesis-seed`` gives one; setting NSCTL_TEST_EXAMPLES alone chooses it
 
@@ -32,7 +32,7 @@ if _examples:
 settings.register_profile("dev", max_examples=50, deadline=None, suppress_health_check=_SLOW)
 settings.register_profile(
     "ci",
-    max_examples=2_000,
+    max_examples=500,
     deadline=None,
     suppress_health_check=_SLOW,
     derandomize=True,
