@@ -155,9 +155,9 @@ environment_serves_ordinary ||
 engine_packages=
 ! is_wanted engines ||
     engine_packages='bubblewrap catatonit conmon containerd containernetworking-plugins crun docker.io
-        iptables lxc podman runc systemd-container uidmap'
+        iptables lxc podman rootlesskit runc systemd-container uidmap'
 # shellcheck disable=SC2086  # a list of words
-need_packages busybox-static fish fzf gcc gcc-aarch64-linux-gnu iproute2 libc6-dev \
+need_packages busybox-static clang fish fzf gcc gcc-aarch64-linux-gnu iproute2 libc6-dev \
     libc6-dev-arm64-cross make procps qemu-user-static tmux util-linux zsh $engine_packages ||
     say "missing: $missing; $(how_to_install "$missing")"
 cd "$NSCTL_ROOT"
@@ -225,10 +225,10 @@ if is_wanted lint; then
     attempt 'lint-imports' "$venv/bin/lint-imports" --no-logo --cache-dir "$cache/import-linter"
 fi
 if is_wanted native && [ -e src/nsctl/native/build.mk ]; then
-    if have make && have gcc && have aarch64-linux-gnu-gcc; then
+    if have make && have gcc && have aarch64-linux-gnu-gcc && have clang; then
         attempt 'native objects' make --no-print-directory --silent native-check
     else
-        say 'native objects: skipped, make, gcc or aarch64-linux-gnu-gcc is missing'
+        say 'native objects: skipped, make, gcc, aarch64-linux-gnu-gcc or clang is missing'
         ! all_required || outcome 1 'native objects'
     fi
 fi

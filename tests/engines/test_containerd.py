@@ -18,6 +18,7 @@ from nsctl import host
 from nsctl.model.container import Container
 from nsctl.model.part import Part
 from support.engines.containerd import IMAGE, PAUSE, Containerd, Cri, Pod
+from support.engines.stage import Stage
 
 pytestmark = pytest.mark.engines
 
@@ -167,6 +168,68 @@ def test_pods_and_their_containers_are_targets(pods: Pods) -> None:
     assert debug["whose"]["pod"] == "default:own"
     assert debug["cells"]["pid"]["is"] == "shared"
     assert "b1" in {owner["name"] for owner in debug["cells"]["pid"]["with"]}
+
+
+def test_an_injected_container_is_found_below_the_pod_it_joined(
+    plain: Containerd, pods: Pods
+) -> None:
+    pid = pods.cri.status(pods.containers["a1"])[1]["pid"]
+    options = [
+        word
+        for kind, link in (("network", "net"), ("ipc", "ipc"))
+        for word in ("--with-ns", f"{kind}:/proc/{pid}/ns/{link}")
+    ]
+    injected = plain.run("plain", "injected", *options)
+    try:
+        (row,) = [row for row in seen("containerd") if row.name == "injected"]
+        # The namespaces are the sandbox's, whichever container's path leads there.
+        assert dict(row.declared)["net"] == "container:a1"
+        assert (row.pid, row.pod) == (injected, "default:shared")
+        assert f"pid {injected}" in nsctl("show", "pod/shared/injected")
+        card = nsctl("show", "pod/shared")
+        assert "injected  (containerd, injected)" in card
+        groups = json.loads(nsctl("matrix", "-J"))["groups"]
+        (cells,) = [each["cells"] for each in groups if each["whose"]["name"] == "a1"]
+        # It is another engine's: no sharing within the pod alone.
+        assert (cells["net"]["in_pod"], cells["pid"]["in_pod"]) == (False, True)
+    finally:
+        plain.remove("plain", "injected")
+
+
+def test_what_no_longer_runs_is_told_in_the_words_of_the_cri(pods: Pods) -> None:
+    states = ("created", "running", "exited", "unknown")
+    gone = pods.cri.pod("gone")
+    made = {
+        "made": pods.cri.container(gone, "made", start=False),
+        "ended": pods.cri.container(gone, "ended", "true"),
+        "stopped": pods.cri.container(gone, "stopped"),
+    }
+    for is_stopped in (False, True):
+        if is_stopped:
+            pods.cri.stop_pod(gone)
+        rows = {row.id: row for row in seen("cri")}
+        for name, container in made.items():
+            status, _ = pods.cri.status(container)
+            row = rows[container]
+            assert (row.name, row.state) == (name, states[status.state])
+            assert (row.image, row.pod) == (IMAGE, "default:gone")
+            assert dict(row.declared)["net"] in {"pod", "own"} or is_stopped
+            assert row.created == pytest.approx(status.created_at / 1e9, abs=1)
+        assert rows[gone.id].state == ("notready" if is_stopped else "running")
+        assert bool(rows[gone.id].pid) is not is_stopped
+    assert "no process runs in it" in nsctl("show", "pod/gone/ended")
+    pods.cri.remove_pod(gone)
+
+
+def test_without_any_shim_containerds_own_arguments_lead_to_its_state() -> None:
+    with Stage("idle") as stage:
+        idle = Containerd(stage)
+        idle.add_namespace("plain")
+        idle.ctr("plain", "containers", "create", "--label", "a=b", IMAGE, "waits")
+        (row,) = [row for row in seen("containerd") if row.name == "waits"]
+        assert (row.pid, row.state, row.scope, row.image) == (0, "stopped", "plain", IMAGE)
+        assert dict(row.labels)["a"] == "b"
+        assert dict(row.declared)["pid"] == "own"
 
 
 def test_the_same_without_a_daemon_that_answers(

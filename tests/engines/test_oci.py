@@ -62,6 +62,31 @@ def test_rows_are_what_the_runtime_says(oci: Oci) -> None:
             assert row["labels"] == said["annotations"] == {"org.example.name": "demo"}
 
 
+@pytest.mark.parametrize("runtime", _RUNTIMES)
+def test_every_state_is_what_the_runtime_says(oci: Oci, runtime: str) -> None:
+    name = f"{runtime}-states"
+    place = oci.bundle(name, cgroupsPath=f"{oci.stage.cgroup}/{name}")
+
+    def compare(state: str) -> None:
+        said, row = oci.state(runtime, name), seen_inside(oci)[name]
+        assert (row["state"], row["pid"]) == (said["status"], said["pid"] or None)
+        assert row["state"] == state
+
+    oci.stage.run(runtime, "create", "--bundle", str(place), name)
+    compare("created")
+    oci.stage.run(runtime, "start", name)
+    compare("running")
+    oci.stage.run(runtime, "pause", name)
+    compare("paused")
+    oci.stage.run(runtime, "resume", name)
+    compare("running")
+    oci.stage.run(runtime, "kill", name, "KILL")
+    oci.stage.wait(lambda: oci.state(runtime, name).get("status") == "stopped", "stage.log")
+    compare("stopped")
+    oci.stage.run(runtime, "delete", name)
+    assert name not in seen_inside(oci)
+
+
 def test_what_was_asked_for_is_told_and_is_so(oci: Oci) -> None:
     seen = seen_inside(oci)
     for runtime in _RUNTIMES:

@@ -8,11 +8,10 @@ from typing import Any
 from nsctl.cli import common
 from nsctl.errors import NsctlError
 from nsctl.model.container import Container
-from nsctl.model.namespace import TYPES
+from nsctl.model.namespace import TYPES, UNREADABLE
 from nsctl.model.part import Part
 from nsctl.model.snapshot import Snapshot
-from nsctl.relate.groups import Group, groups, owner_of
-from nsctl.relate.matrix import cells_of
+from nsctl.relate.matrix import Cell, matrix
 from nsctl.report.escape import escape
 from nsctl.report.jsonout import document, envelope, put_text
 from nsctl.report.note import note
@@ -31,6 +30,7 @@ PARTS = (
     Part.CONTAINERS,
 )
 _OWN = "nsctl"
+_UNKNOWN = tuple(Cell("unreadable", UNREADABLE) for _ in TYPES)
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -54,8 +54,8 @@ def main(words: list[str]) -> int:
     snapshot = common.snapshot_of(args.file, args.host_proc, PARTS, ask_daemons=not args.own)
     shown = [c for c in snapshot.containers if not args.own or c.engine == _OWN]
     if args.json:
-        by_owner = {group.owner: group for group in reversed(groups(snapshot))}
-        rows = [_json(snapshot, each, by_owner.get(owner_of(each))) for each in shown]
+        by_pid = {pid: row.cells for row in matrix(snapshot).rows for pid in row.group.pids}
+        rows = [_json(each, by_pid.get(each.pid, _UNKNOWN)) for each in shown]
         sys.stdout.write(document("containers", rows, envelope(snapshot)))
     elif args.quiet:
         common.put(escape(container.name) for container in shown)
@@ -68,9 +68,14 @@ def main(words: list[str]) -> int:
             Column("STATE"),
             Column("PID", right=True),
             Column("UP"),
+            Column("POD", shrink=True),
             Column("IMAGE", shrink=True),
         ]
-        common.put(table(columns, [_cells(snapshot, container) for container in shown], style))
+        cells = [_cells(snapshot, container) for container in shown]
+        if not any(container.pod for container in shown):
+            columns = [column for column in columns if column.name != "POD"]
+            cells = [[*row[:-2], row[-1]] for row in cells]
+        common.put(table(columns, cells, style))
         common.put(note(snapshot, len(shown), style))
     return common.status(snapshot, strict=args.strict)
 
@@ -94,11 +99,12 @@ def _cells(snapshot: Snapshot, container: Container) -> list[str]:
         escape(container.state),
         str(container.pid or "-"),
         duration(max(int(up), 0)) if container.pid else "-",
+        escape(container.pod) or "-",
         escape(container.image),
     ]
 
 
-def _json(snapshot: Snapshot, container: Container, group: Group | None) -> dict[str, Any]:
+def _json(container: Container, cells: tuple[Cell, ...]) -> dict[str, Any]:
     row: dict[str, Any] = {}
     put_text(row, "name", container.name.encode("utf-8", "surrogateescape"))
     row.update(
@@ -107,20 +113,23 @@ def _json(snapshot: Snapshot, container: Container, group: Group | None) -> dict
         image=container.image or None,
         pid=container.pid or None,
         pod=container.pod or None,
+        scope=container.scope or None,
+        user=container.user or None,
+        vouched_by=container.vouched_by or None,
         state=container.state,
         created=container.created or None,
         labels=dict(container.labels),
         declared=dict(container.declared),
         namespaces={},
     )
-    if group is not None:
-        cells = zip(TYPES, cells_of(snapshot, group), strict=True)
+    if container.pid:
         row["namespaces"] = {
             str(kind): {
                 "ns": cell.ino if cell.ino > 0 else None,
                 "is": cell.meaning if cell.meaning in {"own", "host", "shared"} else "unknown",
                 "with": [owner.name for owner in cell.shared_with],
+                "in_pod": cell.in_pod,
             }
-            for kind, cell in cells
+            for kind, cell in zip(TYPES, cells, strict=True)
         }
     return row

@@ -214,6 +214,7 @@ def _json_row(row: Row) -> dict[str, Any]:
             "ns": cell.ino if cell.ino > 0 else None,
             "with": [whose(owner) for owner in cell.shared_with],
             "group": cell.letter or None,
+            "in_pod": cell.in_pod,
             "offset": offsets._asdict() if offsets else None,
         }
     return {

@@ -89,6 +89,9 @@ def _pid_namespace(found: Found) -> int:
         if found.namespace.namespace.id.type is not NamespaceType.PID:
             raise UsageError("--in takes a PID namespace, not one of another type")
         return found.namespace.namespace.id.ino
+    if found.group is None and found.pod:
+        names = ", ".join(f"pod/{each.pod}/{each.name}" for each in found.pod)
+        raise UsageError(f"--in takes one PID namespace, not a pod's: one of {names}")
     if found.group is None:
         raise UnknownTarget("look into", "TARGET", "no process runs in it")
     return found.group.isolation[_PID]

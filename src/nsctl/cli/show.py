@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-from nsctl.cli import common, pick
+from nsctl.cli import common, pick, show_json, show_pod
 from nsctl.errors import UsageError
 from nsctl.model import capabilities as capability
 from nsctl.model.container import Container
 from nsctl.model.namespace import TYPES, UNREADABLE, Holder, Namespace, NamespaceType
 from nsctl.model.owner import Owner
-from nsctl.model.part import Part
+from nsctl.model.part import CONTENTS, Part
 from nsctl.model.snapshot import Snapshot
 from nsctl.model.task import Credentials, Task
 from nsctl.relate.find import Found, find
-from nsctl.relate.groups import Group, owner_of
+from nsctl.relate.groups import Group
 from nsctl.relate.host_files import HostFiles, host_files
 from nsctl.relate.matrix import Cell, cells_of
 from nsctl.relate.members import Membership
+from nsctl.relate.pods import Pod, pod_of
 from nsctl.relate.sees import Sight, sees
-from nsctl.report.escape import clip, command_bytes, command_line, escape, escape_bytes
-from nsctl.report.jsonout import document, envelope, put_text, whose
+from nsctl.report.escape import clip, command_line, escape, escape_bytes
+from nsctl.report.jsonout import document, envelope
 from nsctl.report.note import note, wrap
 from nsctl.report.style import Role, Style
 from nsctl.report.units import counted, duration, extents, shift
@@ -31,7 +31,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
-PARTS = tuple(part for part in Part if part is not Part.NETNSIDS)
+PARTS = tuple(part for part in Part if part not in {Part.NETNSIDS, *CONTENTS})
 # What keeps a namespace alive; it is no matter of a process's own card.
 _HOLDING = frozenset(
     {
@@ -47,7 +47,6 @@ _HOLDING = frozenset(
 )
 
 _SECCOMP = {0: "no seccomp filter", 1: "seccomp strict", 2: "seccomp filter"}
-_SECCOMP_WORDS = {0: "off", 1: "strict", 2: "filter"}
 _ROLES: dict[str, Role] = {"own": "own", "host": "host", "shared": "shared"}
 _LABEL = 8
 _LEAST_ROOM = 20
@@ -61,7 +60,8 @@ def arguments() -> argparse.ArgumentParser:
     parser = common.parser(
         "show",
         "Show how isolated one container, process or group is, or who is in one namespace.",
-        "TARGET: a name or id, a PID, PID:INODE, net:[INODE], the path of a namespace, @host.",
+        "TARGET: a name or id, pod/NAME, a PID, PID:INODE, net:[INODE], the path of a namespace, "
+        "@host.",
     )
     parser.add_argument("target", metavar="TARGET", nargs="?")
     common.add_view_options(parser)
@@ -82,7 +82,7 @@ def main(words: list[str]) -> int:
     snapshot = common.snapshot_of(args.file, args.host_proc, parts)
     found = _alone(snapshot, find(snapshot, target))
     if args.json:
-        sys.stdout.write(document("targets", [_json(snapshot, found)], envelope(snapshot)))
+        sys.stdout.write(document("targets", [show_json.row(snapshot, found)], envelope(snapshot)))
     else:
         style = common.style(args.color)
         common.put(_text(snapshot, found, style))
@@ -133,6 +133,8 @@ def _concerned(snapshot: Snapshot, found: Found) -> frozenset[Part]:
 def _text(snapshot: Snapshot, found: Found, style: Style) -> Iterator[str]:
     if found.namespace is not None:
         return _namespace(snapshot, found.namespace, style)
+    if found.pod:
+        return _pod(pod_of(snapshot, found.pod), style)
     if found.group is None:
         return _without_group(found, style)
     return _group(snapshot, found, found.group, style)
@@ -157,6 +159,12 @@ def _line(
     yield f" {label.ljust(_LABEL)}{first}"
     for line in others:
         yield " " * (_LABEL + 1) + line
+
+
+def _pod(pod: Pod, style: Style) -> Iterator[str]:
+    yield from _heading(*show_pod.heading(pod), style)
+    for label, text, word, role in show_pod.lines(pod):
+        yield from _line(label, text, style, word, role)
 
 
 def _without_group(found: Found, style: Style) -> Iterator[str]:
@@ -199,7 +207,9 @@ def _group(snapshot: Snapshot, found: Found, group: Group, style: Style) -> Iter
     name = owner
     text = f"pid {leader.pid}  {count}"
     if found.container is not None:
-        name, text = escape(found.container.name), f"{_origin(found.container)}  {text}"
+        state = found.container.state
+        told = "" if state == "running" else f"{escape(state).upper()}  "
+        name, text = escape(found.container.name), f"{_origin(found.container)}  {told}{text}"
     elif found.task is not None and leader.pid != group.owner.pid:
         name = _process(leader)
         text = f"one of {count} of {owner}" if len(group.pids) > 1 else f"of {owner}"
@@ -212,11 +222,11 @@ def _group(snapshot: Snapshot, found: Found, group: Group, style: Style) -> Iter
     by_inode = {(ns.id.type, ns.id.ino): ns for ns in snapshot.namespaces}
     cells = dict(zip(TYPES, cells_of(snapshot, group), strict=True))
     for kind, cell in cells.items():
-        meaning, rest = _meaning(cell)
+        meaning, rest = _meaning(cell, group.owner)
         detail = _detail(by_inode.get((kind, cell.ino)), cell)
         said = declared.get(kind)
-        told = f"declared {escape(said)}" if said else ""
-        text = ", ".join(filter(None, (meaning + rest, detail, told)))
+        wish = f"declared {escape(said)}" if said else ""
+        text = ", ".join(filter(None, (meaning + rest, detail, wish)))
         yield from _line(kind, text, style, meaning, _ROLES.get(cell.meaning))
     if leader.credentials is not None:
         users = cells[NamespaceType.USER]
@@ -230,10 +240,24 @@ def _group(snapshot: Snapshot, found: Found, group: Group, style: Style) -> Iter
     yield from _line("next", hints, style)
 
 
-def _meaning(cell: Cell) -> tuple[str, str]:
-    """The word that says what a namespace is, and what belongs to it."""
+def _meaning(cell: Cell, owner: Owner) -> tuple[str, str]:
+    """The word that says what a namespace is, and what belongs to it.
+
+    Whom a container of a pod shares it with in the pod stands apart from everybody else.
+    """
     if cell.meaning == "shared":
-        return "shared", f" with {', '.join(map(common.owner_text, cell.shared_with))}"
+        mates = [each for each in cell.shared_with if owner.pod and each.pod == owner.pod]
+        others = [each for each in cell.shared_with if each not in mates]
+        said = []
+        if mates:
+            names = ", ".join(
+                escape(each.name) if each.engine == owner.engine else common.owner_text(each)
+                for each in mates
+            )
+            said.append(f" within its pod, with {names}")
+        if others:
+            said.append(f" with {', '.join(map(common.owner_text, others))}")
+        return "shared", "; and".join(said)
     words = {"own": "own", "host": "the HOST's", "unreadable": "not readable", "absent": "none"}
     return words[cell.meaning], ""
 
@@ -370,113 +394,3 @@ def _held(holder: Holder, below: int) -> str:
         else "nothing that was found; only the kernel's own lists lead to it",
     }
     return words[holder.kind]
-
-
-def _json(snapshot: Snapshot, found: Found) -> dict[str, Any]:
-    if found.namespace is not None:
-        return _json_namespace(found.namespace)
-    group = found.group
-    if group is None:
-        return _json_without_group(found)
-    tasks = {task.pid: task for task in snapshot.tasks}
-    leader = found.task or tasks[group.leader]
-    row: dict[str, Any] = {
-        "whose": whose(group.owner),
-        "pid": leader.pid,
-        "pids": list(group.pids),
-    }
-    put_text(row, "comm", leader.comm)
-    command = leader.command
-    put_text(row, "command", None if command is None else command_bytes(command))
-    put_text(row, "cgroup", leader.cgroup)
-    cells = dict(zip(TYPES, cells_of(snapshot, group), strict=True))
-    row["cells"] = {
-        str(kind): {
-            "is": cell.meaning,
-            "ns": cell.ino if cell.ino > 0 else None,
-            "with": [whose(owner) for owner in cell.shared_with],
-            "group": None,
-            "offset": cell.offsets._asdict() if cell.offsets else None,
-        }
-        for kind, cell in cells.items()
-    }
-    if leader.credentials is not None:
-        row.update(_json_powers(leader.credentials, snapshot.users))
-    inside = cells[NamespaceType.USER].ino
-    maps = next((ns.maps for ns in snapshot.namespaces if ns.id.ino == inside), None)
-    row["uid_map"] = common.map_rows(maps.uids) if maps else None
-    row["gid_map"] = common.map_rows(maps.gids) if maps else None
-    sight = sees(snapshot, group)
-    row["sees"] = {
-        "host_processes": sight.host_processes,
-        "other_processes": sight.other_processes,
-        "host_namespaces": [str(kind) for kind in sight.host_parts],
-        "host_files": _json_files(host_files(snapshot, group)),
-    }
-    return row
-
-
-def _json_without_group(found: Found) -> dict[str, Any]:
-    container, task = found.container, found.task
-    row: dict[str, Any] = {
-        "whose": whose(owner_of(container), was=True) if container else None,
-        "pid": task.pid if task else None,
-        "pids": [],
-    }
-    if task is not None:
-        put_text(row, "comm", task.comm)
-    row["state"] = container.state if container else "zombie"
-    return row
-
-
-def _json_powers(credentials: Credentials, users: Mapping[int, str]) -> dict[str, Any]:
-    uid = credentials.uids[1]
-    seccomp = credentials.seccomp
-    return {
-        "uid": uid,
-        "user": users.get(uid),
-        "uids": list(credentials.uids),
-        "gids": list(credentials.gids),
-        "groups": list(credentials.groups),
-        "capabilities": {
-            name: capability.names(mask)
-            for name, mask in zip(credentials.caps._fields, credentials.caps, strict=True)
-        },
-        "no_new_privs": credentials.no_new_privs,
-        "seccomp": None if seccomp is None else _SECCOMP_WORDS.get(seccomp, str(seccomp)),
-        "seccomp_filters": credentials.seccomp_filters,
-    }
-
-
-def _json_files(files: tuple[HostFiles, ...] | None) -> list[dict[str, Any]] | None:
-    if files is None:
-        return None
-    rows = []
-    for seen in files:
-        row: dict[str, Any] = {}
-        put_text(row, "path", seen.path)
-        put_text(row, "point", seen.point)
-        row["read_only"] = seen.read_only
-        rows.append(row)
-    return rows
-
-
-def _json_namespace(row: Membership) -> dict[str, Any]:
-    namespace = row.namespace
-    maps = namespace.maps
-    offsets = namespace.offsets
-    return {
-        "ns": namespace.id.ino,
-        "type": str(namespace.id.type),
-        "ns_id": namespace.ns_id,
-        "whose": common.whose_row(row),
-        "members": [whose(owner) for owner in row.owners],
-        "processes": [task.pid for task in row.tasks],
-        "holders": common.holder_rows(row.holders),
-        "pns": namespace.parent,
-        "ons": namespace.owner,
-        "owner_uid": namespace.owner_uid,
-        "uid_map": common.map_rows(maps.uids) if maps else None,
-        "gid_map": common.map_rows(maps.gids) if maps else None,
-        "offsets": offsets._asdict() if offsets else None,
-    }

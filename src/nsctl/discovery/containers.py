@@ -19,7 +19,12 @@ def run(draft: Draft) -> None:
     rows: list[Container] = []
     for name, source in draft.sources.items():
         rows += _asked(draft, name, source)
-    draft.containers.extend(_qualified(_completed(_once(rows), answers), draft))
+    known = _completed(_once(rows), answers)
+    if known:
+        from nsctl.discovery import frozen, joined
+
+        known = frozen.told(draft, joined.told(draft, known))
+    draft.containers.extend(_qualified(known, draft))
 
 
 def _asked(draft: Draft, name: str, source: ContainerSource) -> list[Container]:

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+
+from nsctl.model.record import NamedTuple
 
 
 class CgroupName(NamedTuple):
@@ -120,8 +121,12 @@ def _names_in(path: str) -> Iterator[CgroupName]:
             pod = match[1]
         elif _BARE.fullmatch(plain) and _is_podman_pod(parent, components[index + 1 :]):
             pod, found = plain, ""
+        end = index + 1
+        if engine == "nspawn" and found and components[end : end + 1] == ["supervisor"]:
+            found = ""  # systemd-nspawn itself, which is outside
         if found:
-            yield CgroupName(engine, found, pod, "/".join(components[: index + 1]), user)
+            end += engine == "nspawn" and components[end : end + 1] == ["payload"]
+            yield CgroupName(engine, found, pod, "/".join(components[:end]), user)
             pod, in_pods = "", False
         parent = plain
 

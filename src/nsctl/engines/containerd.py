@@ -2,7 +2,8 @@
 
 The shims say where the bundles are (`nsctl.engines.shims`); the names of images, labels and times
 are only in containerd's database (`meta.db`), which is read as it lies. What is in the database
-and has no process is a container too.
+and has no process is a container too; where no shim lives, containerd's own arguments and
+configuration (containerd-config.toml(5)) tell where that is.
 """
 
 from __future__ import annotations
@@ -10,22 +11,27 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
 
 from nsctl.engines import boltdb, oci_spec
 from nsctl.engines import shims as containerd_shims
-from nsctl.engines.fields import Fields, clean, pairs
+from nsctl.engines.fields import Fields, clean, pairs, parse, parse_toml, text
 from nsctl.engines.shims import KUBERNETES, MOBY, Shim
-from nsctl.engines.survey import Survey, View
+from nsctl.engines.survey import Survey, View, option
 from nsctl.model.container import Container
+from nsctl.model.record import NamedTuple
 from nsctl.model.task import Task
 
 ENGINE = "containerd"
 
-_STATE = "/run/containerd/io.containerd.runtime.v2.task"
+_STATE = "/run/containerd"
 _ROOT = "/var/lib/containerd"
+_CONFIG = "/etc/containerd/config.toml"
+_BUNDLES = "io.containerd.runtime.v2.task"
 _DATABASE = "io.containerd.metadata.v1.bolt/meta.db"
 _TASKS = re.compile(r"(/.*)/io\.containerd\.runtime\.v2\.task/[^/]+/[^/]+")
+# Fields of google.protobuf.Any, each of a length that is told before it.
+_ANY_TYPE, _ANY_VALUE = 0x0A, 0x12
+_VARINT_BITS = 35
 _TIME = struct.Struct(">BqiH")
 _EPOCH = 62_135_596_800  # seconds from the year 1, where Go begins to count, to 1970
 _NANO = 1e9
@@ -39,24 +45,27 @@ class Record(NamedTuple):
         image: name of its image.
         created: seconds since the epoch, 0 unknown.
         labels: key and value pairs, sorted.
+        spec: its OCI configuration, as containerd packed it.
     """
 
     image: str = ""
     created: float = 0.0
     labels: tuple[tuple[str, str], ...] = ()
+    spec: bytes = b""
 
 
 class Found(NamedTuple):
-    """A container of which there is a bundle.
+    """A container of which there is a bundle, or of which the database tells.
 
     Attributes:
         namespace: containerd's namespace.
         id: its id there.
-        by: its shim, None where that is gone.
+        by: its shim, or the daemon; None where that is gone.
         first: its first process, None where that is not there.
         config: its OCI configuration, {} where not read.
         record: what the database says.
-        directories: containerd's own, in which it keeps what it mounts into containers.
+        directories: containerd's own, in which it keeps what it mounts into containers: its root
+            and its state.
         view: in whose view of the file system all of that is.
     """
 
@@ -70,13 +79,36 @@ class Found(NamedTuple):
     view: View
 
 
-class _Place(NamedTuple):
-    """A directory of bundles: one of containerd's namespaces, as one shim sees it."""
+class _Place:
+    """A directory of bundles: one of containerd's namespaces, as one shim or daemon sees it.
 
-    view: View
-    path: str
-    namespace: str
-    shims: dict[int, Shim]
+    Attributes:
+        view: whose view of the file system.
+        state: containerd's directory of state, in which that of bundles is.
+        namespace: containerd's.
+        by: whose word it is: any shim's, else the daemon's, None for a file of the host.
+        root: containerd's directory of what lasts, "" where not known.
+        shims: of its containers, by process id.
+    """
+
+    def __init__(
+        self, view: View, state: str, namespace: str, by: Task | None, root: str = ""
+    ) -> None:
+        self.view = view
+        self.state = state
+        self.namespace = namespace
+        self.by = by
+        self.root = root
+        self.shims: dict[int, Shim] = {}
+
+    @property
+    def path(self) -> str:
+        """Of the directory."""
+        return f"{self.state}/{_BUNDLES}/{self.namespace}"
+
+
+_Records = dict[str, dict[str, Record]]
+"""What a database says of containers, by namespace and id."""
 
 
 def containers(survey: Survey) -> list[Container]:
@@ -134,61 +166,95 @@ def found(survey: Survey, wanted: Callable[[str], bool], engine: str) -> list[Fo
         wanted: tells which of containerd's namespaces are asked for.
         engine: on whose behalf, for the note.
     """
+    databases = _Databases(survey, engine)
     result: list[Found] = []
-    for place in _places(survey, wanted, engine):
+    places = _places(survey, wanted, engine, databases)
+    for place in places:
         names = survey.list(place.view, place.path, engine)
-        if not names:
-            continue
-        root = _root(survey, place, names, engine)
-        records = _records(survey, place, root, engine)
-        state = place.path.rpartition("/io.containerd.runtime.v2.task/")[0]
+        root = place.root = place.root or _root(survey, place, names, engine)
+        records = databases.of(place.view, root).get(place.namespace, {})
         for container_id in names:
             bundle = f"{place.path}/{container_id}"
             by, first = _first(survey, place, bundle, container_id, engine)
             if by is None and first is None:
                 continue
             config = containerd_shims.config(survey, place.view, bundle, engine)
+            record = records.pop(container_id, Record())
+            directories = (root, place.state)
             result.append(
                 Found(
-                    place.namespace,
-                    container_id,
-                    by,
-                    first,
-                    config,
-                    records.pop(container_id, Record()),
-                    (root, state),
-                    place.view,
+                    *(place.namespace, container_id, by, first),
+                    *(config, record, directories, place.view),
                 )
             )
-        any_shim = next(iter(place.shims.values()), None)
-        by = any_shim.task if any_shim is not None else None
-        result += [
-            Found(place.namespace, container_id, by, None, {}, record, (), place.view)
-            for container_id, record in records.items()
-        ]
+    for place in places:
+        # What had no bundle anywhere.
+        records = databases.of(place.view, place.root).get(place.namespace, {})
+        for container_id, record in records.items():
+            config, directories = _unpacked(record.spec), (place.root, place.state)
+            result.append(
+                Found(
+                    *(place.namespace, container_id, place.by, None),
+                    *(config, record, directories, place.view),
+                )
+            )
+        records.clear()
     return result
 
 
-def _places(survey: Survey, wanted: Callable[[str], bool], engine: str) -> Iterable[_Place]:
-    """Directories of bundles that shims work in, and those at the default place."""
+def _places(
+    survey: Survey, wanted: Callable[[str], bool], engine: str, databases: _Databases
+) -> list[_Place]:
+    """Directories of bundles that shims work in, of daemons, and those at the default place."""
     places: dict[tuple[str, int, int, str], _Place] = {}
-    for shim in containerd_shims.shims(survey):
-        if not wanted(shim.namespace) or not shim.bundle:
-            continue
-        path = shim.bundle.rpartition("/")[0]
-        is_host = shim.view.trust.kind == "host"
-        key = (path, shim.view.mntns, 0 if is_host else shim.task.ns[1], shim.namespace)
+
+    def place(view: View, state: str, namespace: str, by: Task | None, root: str = "") -> _Place:
+        is_host = by is None or view.trust.kind == "host"
+        key = (state, view.mntns, 0 if is_host or by is None else by.ns[1], namespace)
         if key not in places:
-            places[key] = _Place(shim.view, path, shim.namespace, {})
-        places[key].shims[shim.task.pid] = shim
+            places[key] = _Place(view, state, namespace, by, root)
+        places[key].root = places[key].root or root
+        return places[key]
+
+    for shim in containerd_shims.shims(survey):
+        state, found, _ = shim.bundle.rpartition(f"/{_BUNDLES}/")
+        if wanted(shim.namespace) and found:
+            place(shim.view, state, shim.namespace, shim.task).shims[shim.task.pid] = shim
+    for view, state, root, by in _daemons(survey, engine):
+        names = {*survey.list(view, f"{state}/{_BUNDLES}", engine), *databases.of(view, root)}
+        for namespace in sorted(names):
+            if wanted(namespace):
+                place(view, state, namespace, by, root)
+    return list(places.values())
+
+
+def _daemons(survey: Survey, engine: str) -> Iterable[tuple[View, str, str, Task | None]]:
+    """Where living daemons keep state and what lasts, and the host's usual places."""
+    for task in survey.named("containerd"):
+        view = survey.view_of(task)
+        if view is not None:
+            arguments = survey.command(task)
+            told = _configured(survey, task, view, option(arguments, "--config", "-c"), engine)
+            state = option(arguments, "--state") or text(told, "state") or _STATE
+            root = option(arguments, "--root") or text(told, "root") or _ROOT
+            yield view, survey.path_of(task, state), survey.path_of(task, root), task
     host = survey.host_view()
     if host is not None:
-        for namespace in survey.list(host, _STATE, engine):
-            path = f"{_STATE}/{namespace}"
-            key = (path, host.mntns, 0, namespace)
-            if wanted(namespace) and key not in places:
-                places[key] = _Place(host, path, namespace, {})
-    return places.values()
+        yield host, _STATE, _ROOT, None
+
+
+def _configured(survey: Survey, task: Task, view: View, path: str, engine: str) -> Fields:
+    """Read what a daemon's configuration says, as far as it moves its directories."""
+    place = survey.path_of(task, path) if path else _CONFIG
+    raw = survey.read(view, place, engine) or b""
+    # Most are about plugins alone; the reader of the format takes time to import.
+    if b"root" not in raw and b"state" not in raw:
+        return {}
+    try:
+        return parse_toml(raw)
+    except ValueError as error:
+        survey.note(engine, place, str(error))
+        return {}
 
 
 def _first(
@@ -198,8 +264,7 @@ def _first(
     pid = containerd_shims.init_pid(survey, place.view, bundle, engine)
     if not pid:
         return None, None
-    any_shim = next(iter(place.shims.values()), None)
-    task = survey.numbered(pid, any_shim.task if any_shim is not None else None)
+    task = survey.numbered(pid, place.by)
     if task is None:
         return None, None
     shim = place.shims.get(task.ppid)
@@ -218,17 +283,41 @@ def _root(survey: Survey, place: _Place, names: Iterable[str], engine: str) -> s
     return _ROOT
 
 
-def _records(survey: Survey, place: _Place, root: str, engine: str) -> dict[str, Record]:
-    """Read what the database says of a namespace's containers."""
+class _Databases:
+    """Reads each database once.
+
+    Args:
+        survey: the processes that were seen.
+        engine: on whose behalf, for the note.
+    """
+
+    def __init__(self, survey: Survey, engine: str) -> None:
+        self._survey = survey
+        self._engine = engine
+        self._read: dict[tuple[int, str, int, str], _Records] = {}
+
+    def of(self, view: View, root: str) -> _Records:
+        """What the database of a containerd says of its containers."""
+        key = (view.mntns, *view.trust, root)
+        if key not in self._read:
+            self._read[key] = _records(self._survey, view, root, self._engine)
+        return self._read[key]
+
+
+def _records(survey: Survey, view: View, root: str, engine: str) -> _Records:
     path = f"{root}/{_DATABASE}"
 
     def read() -> bytes | None:
-        return survey.read(place.view, path, engine, limit=boltdb.LIMIT)
+        return survey.read(view, path, engine, limit=boltdb.LIMIT)
 
-    def take(top: boltdb.Bucket) -> dict[str, Record]:
-        bucket = top.find(b"v1", place.namespace.encode("utf-8", "surrogateescape"), b"containers")
-        below_it = bucket.buckets() if bucket is not None else {}
-        return {_text(key): _record(value) for key, value in below_it.items()}
+    def take(top: boltdb.Bucket) -> _Records:
+        version = top.find(b"v1")
+        found: _Records = {}
+        for key, namespace in version.buckets().items() if version is not None else ():
+            bucket = namespace.find(b"containers")
+            below_it = bucket.buckets() if bucket is not None else {}
+            found[_text(key)] = {_text(name): _record(value) for name, value in below_it.items()}
+        return found
 
     try:
         return boltdb.consistent(read, take) or {}
@@ -248,7 +337,35 @@ def _record(bucket: boltdb.Bucket) -> Record:
             if labels is not None
             else ()
         ),
+        spec=values.get(b"spec", b""),
     )
+
+
+def _unpacked(packed: bytes) -> Fields:
+    """Read a configuration that is packed as protobuf's ``Any``: a type's name, then JSON.
+
+    Returns:
+        It; {} for what is none.
+    """
+    place = 0
+    while place < len(packed):
+        tag, place = packed[place], place + 1
+        size, shift = 0, 0
+        while place < len(packed) and shift < _VARINT_BITS:
+            byte, place = packed[place], place + 1
+            size |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        if tag == _ANY_VALUE:
+            try:
+                return parse(packed[place : place + size])
+            except ValueError:
+                return {}
+        if tag != _ANY_TYPE:
+            return {}
+        place += size
+    return {}
 
 
 def _time(raw: bytes) -> float:

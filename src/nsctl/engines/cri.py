@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from nsctl.engines import oci_spec
 from nsctl.engines.containerd import Found, found, process_of
-from nsctl.engines.fields import pairs
+from nsctl.engines.fields import number, pairs
 from nsctl.engines.shims import KUBERNETES
 from nsctl.engines.survey import Survey
 from nsctl.model.container import Container
@@ -19,6 +19,7 @@ from nsctl.model.container import Container
 ENGINE = "cri"
 
 _PREFIX = "io.kubernetes.cri."
+_PLUGIN = "io.containerd.grpc.v1.cri"
 _INTERNAL = "io.cri-containerd."
 _KINDS = frozenset({"mnt", "pid", "net", "ipc", "uts", "user", "cgroup", "time"})
 _NETNS = ("path:/var/run/netns/", "path:/run/netns/")
@@ -32,9 +33,9 @@ def containers(survey: Survey) -> list[Container]:
         survey: the processes that were seen.
 
     Returns:
-        Their rows; what could not be read is noted.
+        Their rows, a pod's together in the order of creation; what could not be read is noted.
     """
-    # What only the database tells of is what pods were; their names are in their configurations.
+    # The names of pods and containers are in their configurations.
     all_found = [
         each
         for each in found(survey, lambda namespace: namespace == KUBERNETES, ENGINE)
@@ -45,6 +46,7 @@ def containers(survey: Survey) -> list[Container]:
     declared = {
         each.id: dict(oci_spec.of_config(each.config, _directories(each))) for each in all_found
     }
+    pods = {each.id: _pod(_annotations(each)) for each in all_found}
     rows = []
     for each in all_found:
         said = _annotations(each)
@@ -54,14 +56,16 @@ def containers(survey: Survey) -> list[Container]:
             id=each.id,
             image=said.get("image-name") or each.record.image,
             created=each.record.created,
-            pod=_pod(said),
+            state="" if each.first is not None else _state(survey, each, said),
+            # What joined later, without kubelet, may say no more than whose sandbox it shares.
+            pod=pods[each.id] or pods.get(said.get("sandbox-id", ""), ""),
             labels=tuple(
                 (key, value) for key, value in each.record.labels if not key.startswith(_INTERNAL)
             ),
             declared=tuple(_named(survey, each, declared, names, first).items()),
         )
         rows.append(survey.row(row, each.by, each.first))
-    return rows
+    return sorted(rows, key=lambda row: (row.pod, row.created, row.start))
 
 
 def _annotations(each: Found) -> dict[str, str]:
@@ -74,7 +78,22 @@ def _annotations(each: Found) -> dict[str, str]:
 
 def _directories(each: Found) -> tuple[str, ...]:
     """Where the plugin keeps what it mounts into each container (host names, resolv.conf)."""
-    return tuple(f"{top}/io.containerd.grpc.v1.cri" for top in each.directories if top)
+    return tuple(f"{top}/{_PLUGIN}" for top in each.directories if top)
+
+
+def _state(survey: Survey, each: Found, said: Mapping[str, str]) -> str:
+    """What the plugin writes of a container without a process, in the words of the CRI.
+
+    ``ROOT/io.containerd.grpc.v1.cri/containers/ID/status`` is for containers alone; a sandbox
+    without a process is not ready.
+    """
+    if said.get("container-type") == "sandbox":
+        return "notready"
+    path = f"{each.directories[0]}/{_PLUGIN}/containers/{each.id}/status"
+    status = survey.read_json(each.view, path, ENGINE) or {}
+    if number(status, "FinishedAt") or number(status, "StartedAt"):
+        return "exited"
+    return "created" if number(status, "CreatedAt") else ""
 
 
 def _name(each: Found) -> str:

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
 
 from nsctl.engines import shims as containerd_shims
 from nsctl.engines.fields import Fields, below, flag, number, pairs, rows, seconds, text, texts
 from nsctl.engines.shims import MOBY, Shim
 from nsctl.engines.survey import Survey, View, option
 from nsctl.model.container import Container
+from nsctl.model.record import NamedTuple
 from nsctl.model.task import Task
 
 ENGINE = "docker"
@@ -99,7 +99,12 @@ def _data_root(survey: Survey, daemon: Task, view: View) -> str:
         return survey.path_of(daemon, path)
     environ = survey.environ(daemon) if view.trust.kind != "host" else {}
     home = environ.get("HOME", "")
-    is_rootless = "--rootless" in arguments or "--rootless=true" in arguments
+    # Whether it is an ordinary user's it tells by who started it (rootlesskit(1)).
+    is_rootless = (
+        "--rootless" in arguments
+        or "--rootless=true" in arguments
+        or "ROOTLESSKIT_STATE_DIR" in environ
+    )
     config = option(arguments, "--config-file")
     if not config and is_rootless:
         config = f"{environ.get('XDG_CONFIG_HOME') or f'{home}/.config'}/docker/daemon.json"
@@ -160,7 +165,8 @@ def _read_root(
             if shim is not None:
                 served.add(shim.task.pid)
             by = shim.task if shim is not None else root.view.by
-            found.append(_row(survey, state, names, by, is_remapped=owner != 0))
+            users = "own" if owner else "rootless" if root.view.trust.kind == "user" else "host"
+            found.append(_row(survey, state, names, by, users))
     return served
 
 
@@ -183,7 +189,7 @@ def _states(survey: Survey, root: _Root, place: str, owner: int) -> list[_State]
 
 
 def _row(
-    survey: Survey, state: _State, names: Mapping[str, str], by: Task | None, *, is_remapped: bool
+    survey: Survey, state: _State, names: Mapping[str, str], by: Task | None, users: str
 ) -> Container:
     said, config = below(state.config, "State"), below(state.config, "Config")
     pid = number(said, "Pid")
@@ -197,7 +203,7 @@ def _row(
         created=seconds(text(state.config, "Created")),
         pod=_pod(config),
         labels=pairs(config, "Labels"),
-        declared=tuple(_declared(state, names, is_remapped=is_remapped).items()),
+        declared=tuple(_declared(state, names, users).items()),
     )
     return survey.row(row, by, first)
 
@@ -255,8 +261,15 @@ _MODES = (
 )
 
 
-def _declared(state: _State, names: Mapping[str, str], *, is_remapped: bool) -> dict[str, str]:
-    """What was asked for; the words are those of `nsctl.engines.oci_spec` where they can be."""
+def _declared(state: _State, names: Mapping[str, str], users: str) -> dict[str, str]:
+    """What was asked for; the words are those of `nsctl.engines.oci_spec` where they can be.
+
+    Args:
+        state: of the container.
+        names: of all containers of the daemon, by id.
+        users: in whose user namespace the daemon starts containers: "own" to each, "host", or
+            "rootless" for that of an ordinary user's daemon.
+    """
     wanted = state.wanted
     said: dict[str, str] = {}
     if not wanted:
@@ -270,7 +283,7 @@ def _declared(state: _State, names: Mapping[str, str], *, is_remapped: bool) -> 
             said[kind] = "own" if mode in {"", "private"} else mode
     if said["net"] == "default":
         said["net"] = "bridge"
-    said["user"] = "own" if is_remapped and text(wanted, "UsernsMode") != "host" else "host"
+    said["user"] = "host" if users == "own" and text(wanted, "UsernsMode") == "host" else users
     said["privileged"] = "yes" if flag(wanted, "Privileged") else "no"
     _add_confinement(said, state.config, wanted)
     said["read-only"] = "yes" if flag(wanted, "ReadonlyRootfs") else "no"

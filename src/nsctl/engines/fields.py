@@ -58,6 +58,22 @@ def parse_rows(raw: bytes) -> list[Fields]:
     return [row for row in found if isinstance(row, dict)]
 
 
+def parse_toml(raw: bytes) -> Fields:
+    """Parse a TOML document.
+
+    Raises:
+        ValueError: it is none; in words.
+    """
+    import tomllib
+
+    try:
+        return tomllib.loads(raw.decode("utf-8", "replace"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"it is no TOML: {error}") from None
+
+
 def clean(text: str) -> str:
     """Replace what UTF-8 cannot hold by question marks."""
     try:

@@ -18,6 +18,7 @@ from nsctl.model.task import Task
 
 ENGINE = "lxc"
 DEFAULT_PATH = "/var/lib/lxc"
+_CONFIG = "/etc/lxc/lxc.conf"
 
 Settings = list[tuple[str, str]]
 """A configuration's keys and values, in order; keys may come again."""
@@ -53,7 +54,8 @@ def containers(survey: Survey) -> list[Container]:
         places.setdefault(key, (view, path, set()))[2].add(name)
     host = survey.host_view()
     if host is not None:
-        places.setdefault((host.mntns, DEFAULT_PATH, "host", 0), (host, DEFAULT_PATH, set()))
+        for path in dict.fromkeys((_configured(survey, host), DEFAULT_PATH)):
+            places.setdefault((host.mntns, path, "host", 0), (host, path, set()))
     for view, path, running in places.values():
         names = [name for name in survey.list(view, path, ENGINE) if name not in running]
         settings = ((name, _settings(survey, view, path, name)) for name in names)
@@ -63,6 +65,13 @@ def containers(survey: Survey) -> list[Container]:
             if asked
         ]
     return found
+
+
+def _configured(survey: Survey, host: View) -> str:
+    """Where root's containers are by configuration (lxc.system.conf(5))."""
+    settings = dict(parse_config(survey.read(host, _CONFIG, ENGINE) or b""))
+    path = settings.get("lxc.lxcpath", "")
+    return posixpath.normpath(path) if path.startswith("/") else DEFAULT_PATH
 
 
 def _candidates(survey: Survey) -> list[Task]:
@@ -122,14 +131,23 @@ def _settings(survey: Survey, view: View, path: str, name: str) -> Settings:
     for _ in range(_INCLUDES):
         if not queue:
             return found
-        raw = survey.read(view, queue.pop(0), ENGINE, limit=_CONFIG_LIMIT)
-        settings = parse_config(raw or b"")
+        place = queue.pop(0)
+        raw = survey.read(view, place, ENGINE, limit=_CONFIG_LIMIT) or b""
+        settings = parse_config(raw)
+        if not all(map(_is_setting, raw.split(b"\n"))):
+            survey.note(ENGINE, place, "it has a line that is no setting, or is only half written")
         found += settings
         for key, value in settings:
             if key == "lxc.include" and value.startswith("/"):
                 queue += _included(survey, view, value)
     survey.note(ENGINE, f"{path}/{name}/config", "it includes too many files")
     return found
+
+
+def _is_setting(line: bytes) -> bool:
+    """Whether a line is "key = value", a comment, or empty."""
+    text = line.strip(b" \t\r")
+    return not text or text.startswith(b"#") or b"=" in text
 
 
 def _included(survey: Survey, view: View, place: str) -> list[str]:

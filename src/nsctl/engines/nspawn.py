@@ -8,12 +8,12 @@ the control group that the machine was given, in this order. The first process i
 from __future__ import annotations
 
 import posixpath
-from typing import NamedTuple
 
 from nsctl.engines import cgroup_names
 from nsctl.engines.state_files import View
 from nsctl.engines.survey import Survey
 from nsctl.model.container import Container
+from nsctl.model.record import NamedTuple
 from nsctl.model.task import Task
 
 ENGINE = "nspawn"
@@ -137,6 +137,8 @@ def _machines(survey: Survey, view: View) -> dict[int, Machine]:
         if ":" in name:
             continue
         raw = survey.read(view, f"{MACHINES}/{name}", ENGINE)
+        if raw is not None and b"\nSERVICE=" not in b"\n" + raw:
+            survey.note(ENGINE, f"{MACHINES}/{name}", "it is only half written")
         machine = parse_machine(raw or b"")
         if machine is not None and machine.name == name:
             found[machine.leader] = machine

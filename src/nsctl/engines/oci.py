@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from nsctl.engines.fields import Fields, below, number, pairs, seconds, text, texts
 from nsctl.engines.oci_spec import Declared, of_config, of_runc_state
@@ -25,6 +24,7 @@ from nsctl.errors import refused, vanished
 from nsctl.kernel import nsfs
 from nsctl.model.container import Container
 from nsctl.model.namespace import TYPES, NamespaceType
+from nsctl.model.record import NamedTuple
 from nsctl.model.task import Task
 
 RUNTIMES = ("runc", "crun")
@@ -38,6 +38,7 @@ _STATE_LIMIT = 1 << 20
 _MANAGER = "io.container.manager"
 _MANAGERS = {"libpod": "podman", "cri-o": "cri"}
 _SHORT = 12
+_START_PIPE = "exec.fifo"
 
 
 class Root(NamedTuple):
@@ -186,6 +187,7 @@ def _row(survey: Survey, root: Root, container_id: str, state: State) -> Contain
             engine=engine,
             id=container_id,
             image=state.image,
+            state="created" if first is not None and _waits(survey, root, container_id) else "",
             created=state.created,
             labels=state.labels,
             declared=state.declared,
@@ -201,6 +203,11 @@ def _row(survey: Survey, root: Root, container_id: str, state: State) -> Contain
             vouched_by=0 if mine or first is None else first.pid,
         )
     return row
+
+
+def _waits(survey: Survey, root: Root, name: str) -> bool:
+    """Whether a container waits to be started: its first process waits at a pipe of that name."""
+    return _START_PIPE in survey.list(root.view, f"{root.path}/{name}", root.runtime)
 
 
 def _is_of_user(survey: Survey, task: Task, uid: int) -> bool:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
 
 from nsctl.engines.conmon import conmon_of, first_process
 from nsctl.engines.fields import (
@@ -27,6 +26,7 @@ from nsctl.engines.fields import (
     pairs,
     parse,
     parse_rows,
+    parse_toml,
     seconds,
     text,
 )
@@ -35,10 +35,12 @@ from nsctl.engines.podman_db import Record, records_of
 from nsctl.engines.state_files import View
 from nsctl.engines.survey import Survey
 from nsctl.model.container import Container
+from nsctl.model.record import NamedTuple
 from nsctl.model.task import Task
 
 ENGINE = "podman"
 DEFAULT_GRAPH = "/var/lib/containers/storage"
+_CONFIG = "/etc/containers/storage.conf"
 
 _DRIVERS = ("overlay", "vfs", "btrfs", "zfs")
 # libpod's ContainerStatus, as podman-inspect(1) writes each.
@@ -148,8 +150,24 @@ def _stores(survey: Survey) -> Iterator[Store]:
         store.monitors.setdefault(monitor.id, monitor)
     yield from found.values()
     host = survey.host_view()
-    if host is not None and (host.mntns, DEFAULT_GRAPH, "host", 0) not in found:
-        yield Store(host, DEFAULT_GRAPH, "", {})
+    if host is not None:
+        for graph in dict.fromkeys((_configured(survey, host), DEFAULT_GRAPH)):
+            if (host.mntns, graph, "host", 0) not in found:
+                yield Store(host, graph, "", {})
+
+
+def _configured(survey: Survey, host: View) -> str:
+    """Where root's store is by configuration (containers-storage.conf(5))."""
+    raw = survey.read(host, _CONFIG, ENGINE) or b""
+    # Most do not move it; the reader of the format takes time to import.
+    if b"graphroot" not in raw:
+        return DEFAULT_GRAPH
+    try:
+        graph = text(below(parse_toml(raw), "storage"), "graphroot")
+    except ValueError as error:
+        survey.note(ENGINE, _CONFIG, str(error))
+        return DEFAULT_GRAPH
+    return os.path.normpath(graph) if graph.startswith("/") else DEFAULT_GRAPH
 
 
 # --- What is there -------------------------------------------------------------------------------

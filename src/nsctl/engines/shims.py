@@ -9,11 +9,11 @@ containers of the pod, whose bundles lie beside that one.
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from nsctl.engines.fields import Fields
 from nsctl.engines.survey import Survey, View, option
 from nsctl.errors import refused, vanished
+from nsctl.model.record import NamedTuple
 from nsctl.model.task import Task
 
 MOBY = "moby"
@@ -79,8 +79,14 @@ def init_pid(survey: Survey, view: View, bundle: str, engine: str) -> int:
     Returns:
         The number; 0 where there is none.
     """
-    raw = survey.read(view, f"{bundle}/init.pid", engine, limit=_PID_SIZE)
-    return int(raw) if raw is not None and raw.isascii() and raw.isdigit() else 0
+    path = f"{bundle}/init.pid"
+    raw = survey.read(view, path, engine, limit=_PID_SIZE)
+    if raw is None:
+        return 0
+    if not (raw.isascii() and raw.isdigit()):
+        survey.note(engine, path, "it is no process id")
+        return 0
+    return int(raw)
 
 
 def config(survey: Survey, view: View, bundle: str, engine: str) -> Fields:

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Literal, NamedTuple
 
 from nsctl.engines.fields import Fields, parse
 from nsctl.errors import refused, vanished
 from nsctl.model.part import Gap, Part, PartState
+from nsctl.model.record import NamedTuple
 from nsctl.model.snapshot import Reader
 from nsctl.model.task import Task
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Literal
+
     from nsctl.engines.guarded import GuardedReader
 
 FILE_LIMIT = 4 << 20
@@ -104,7 +106,10 @@ class StateFiles:
             else:
                 content = self._guard().read_file(view.root, path, limit)
         except OSError as error:
-            self._note_error(engine, path, error)
+            if vanished(error) and self.read_link(view, path, engine):
+                self.note(engine, path, "it is a link that leads nowhere")
+            else:
+                self._note_error(engine, path, error)
             return None
         cause = ""
         if not content.whole:

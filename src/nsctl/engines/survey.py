@@ -75,6 +75,7 @@ class Survey(StateFiles):
         self._trust: dict[int, Trust | None] = {}
         self._commands: dict[int, tuple[str, ...]] = {}
         self._nspids: dict[int, tuple[int, ...]] = {}
+        self._numbers: dict[int, dict[int, Task]] = {}
 
     # --- Processes ---------------------------------------------------------------------------
 
@@ -262,25 +263,47 @@ class Survey(StateFiles):
         level = len(self.nspids(by)) - 1
         if level <= 0:
             return self.row_of(pid) if level == 0 else None
-        for task in self.tasks:
-            # The kernel refuses to say in which PID namespace a zombie's or another's is.
-            if task.ns[_PID] in {ABSENT, UNREADABLE, self.reference.ns[_PID]}:
-                continue
-            nspids = self.nspids(task)
-            if len(nspids) > level and nspids[level] == pid and self._is_in_pidns_of(by, task):
-                return task
-        return None
+        return self._inside(by.ns[_PID], level).get(pid)
 
-    def _is_in_pidns_of(self, by: Task, task: Task) -> bool:
-        """Tell whether a process is in another's PID namespace or in one below it."""
-        seen: set[int] = set()
+    def _inside(self, pidns: int, level: int) -> dict[int, Task]:
+        """Sort the processes in a PID namespace and in those below it by their number in it.
+
+        Args:
+            pidns: inode of the namespace.
+            level: how deep it is nested.
+        """
+        if pidns not in self._numbers:
+            inside = {task.pid: True for task in self.tasks if task.ns[_PID] == pidns}
+            found: dict[int, Task] = {}
+            for task in self.tasks:
+                # The kernel refuses to say in which PID namespace a zombie's or another's is.
+                if task.ns[_PID] in {ABSENT, UNREADABLE, self.reference.ns[_PID]}:
+                    continue
+                # Only these are asked for their numbers, which takes a file each.
+                if self._descends(task, inside):
+                    nspids = self.nspids(task)
+                    if len(nspids) > level:
+                        found.setdefault(nspids[level], task)
+            self._numbers[pidns] = found
+        return self._numbers[pidns]
+
+    def _descends(self, task: Task, known: dict[int, bool]) -> bool:
+        """Tell whether a process or one above it is among some, and remember it of all on the way.
+
+        Args:
+            task: the process.
+            known: process ids, with the answer.
+        """
+        chain: list[int] = []
         above: Task | None = task
-        while above is not None and above.pid not in seen:
-            if above.ns[_PID] == by.ns[_PID]:
-                return True
-            seen.add(above.pid)
+        while above is not None and above.pid not in known:
+            # Rows are not read at one moment: parents may run in a circle, which leads nowhere.
+            known[above.pid] = False
+            chain.append(above.pid)
             above = self.row_of(above.ppid)
-        return False
+        answer = above is not None and known[above.pid]
+        known.update(dict.fromkeys(chain, answer))
+        return answer
 
     def directory_of(self, task: Task) -> int | None:
         """Open /proc/PID, if the process is still the same.

@@ -15,10 +15,10 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from nsctl.errors import translate
 from nsctl.kernel.mountinfo import MountLine
+from nsctl.model.record import NamedTuple
 
 # The kernel counts memory in pages, up to LONG_MAX / PAGE_SIZE; pages have 64 KiB at most here.
 _UNLIMITED = 2**63 - 2**16
@@ -129,14 +129,23 @@ def places(memberships: Iterable[Membership], mounts: Iterable[MountLine]) -> tu
     return tuple(found)
 
 
+def is_of(membership: Membership, fs_type: str, options: str) -> bool:
+    """Tell whether a membership is one in a certain hierarchy.
+
+    Args:
+        membership: of a process.
+        fs_type: type of a mount of the hierarchy.
+        options: of its superblock.
+    """
+    if fs_type == "cgroup2":
+        return not membership.controllers
+    known = os.fsencode(options).split(b",")
+    return bool(membership.controllers) and set(membership.controllers).issubset(known)
+
+
 def _directory(membership: Membership, line: MountLine) -> bytes:
     """Give the directory of a group in a mount, b"" where it is not there."""
-    if line.fs_type == b"cgroup2":
-        if membership.controllers:
-            return b""
-    elif not membership.controllers or not set(membership.controllers).issubset(
-        line.super_options.split(b",")
-    ):
+    if not is_of(membership, os.fsdecode(line.fs_type), os.fsdecode(line.super_options)):
         return b""
     root = line.root.rstrip(b"/") + b"/"
     path = membership.path.rstrip(b"/") + b"/"
@@ -179,6 +188,36 @@ def _upwards(place: Place) -> list[bytes]:
     while directories[-1] != place.top and len(directories[-1]) > len(place.top):
         directories.append(os.path.dirname(directories[-1]))
     return directories
+
+
+def is_frozen(where: Iterable[Place]) -> bool | None:
+    """Tell whether processes of these groups are stopped by the kernel's freezer.
+
+    A group is frozen with all of its parents' groups (cgroup-v1/freezer-subsystem.rst;
+    cgroup-v2.rst, "cgroup.events").
+
+    Args:
+        where: a process's places; one of the freezer of version 1, one of version 2, or both.
+
+    Returns:
+        Whether any is frozen or about to be; None where none tells, as a root group does not.
+
+    Raises:
+        KernelRefusal: a file may not be read.
+    """
+    told: bool | None = None
+    for place in where:
+        if place.version == 2:
+            lines = _read(place.directory, "cgroup.events").split(b"\n")
+            is_told, frozen = b"frozen 0" in lines or b"frozen 1" in lines, b"frozen 1" in lines
+        elif b"freezer" in place.controllers:
+            word = _read(place.directory, "freezer.state")
+            is_told, frozen = bool(word), word in {b"FROZEN\n", b"FREEZING\n"}
+        else:
+            continue
+        if is_told:
+            told = bool(told) or frozen
+    return told
 
 
 def _memory(directory: bytes, version: int) -> list[int]:

@@ -47,18 +47,38 @@ def _scoped(container: Container) -> str:
     return f"{container.scope}/{container.name}" if container.scope else container.name
 
 
-def _by_pod(containers: Sequence[Container], target: Target) -> Container | None:
-    """Find a pod's container; without its name the one that the pod's namespaces come from."""
+def in_pod(containers: Sequence[Container], target: Target) -> list[Container]:
+    """Find all containers of the pod that a TARGET of kind "pod" names.
+
+    Returns:
+        They, its sandbox too; of two pods of one name in different places, those of both.
+    """
     rows = []
     for each in containers:
         namespace, colon, name = each.pod.rpartition(":")
         if name == target.pod and target.pod_namespace in {"", namespace if colon else None}:
             rows.append(each)
+    return rows
+
+
+def _by_pod(containers: Sequence[Container], target: Target) -> Container | None:
+    """Find a pod's container; without its name the one that the pod's namespaces come from."""
+    rows = in_pod(containers, target)
     if target.name:
-        return _only([row for row in rows if target.name in {row.name, row.id}], target)
-    # Its sandbox is called like the pod; Podman's is called after the pod's id.
-    sandboxes = [row for row in rows if row.name == target.pod or row.name.endswith("-infra")]
+        return _only([row for row in rows if target.name in _names_in_pod(row)], target)
+    # Its sandbox is called like the pod; Podman's is called after the pod's id, and Docker's by
+    # whoever made it for a kubelet.
+    sandboxes = [
+        row
+        for row in rows
+        if row.name == target.pod or row.name.endswith("-infra") or row.name.startswith("k8s_POD_")
+    ]
     return _only(sandboxes or rows, target)
+
+
+def _names_in_pod(row: Container) -> set[str]:
+    """What a container is called in its pod; Docker's name is longer than kubelet's."""
+    return {row.name, row.id, dict(row.labels).get("io.kubernetes.container.name", row.name)}
 
 
 def by_image(containers: Sequence[Container], target: Target) -> Container | None:

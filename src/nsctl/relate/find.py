@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from nsctl.errors import AmbiguousTarget, TargetError, UnknownTarget
 from nsctl.model.container import Container
+from nsctl.model.record import NamedTuple
 from nsctl.model.snapshot import Snapshot
 from nsctl.model.target import Target
 from nsctl.model.task import Task
-from nsctl.relate.choose import by_image, choose
+from nsctl.relate.choose import by_image, choose, in_pod
 from nsctl.relate.groups import Group, groups, owner_of
 from nsctl.relate.members import Membership, memberships
 
@@ -20,16 +19,19 @@ class Found(NamedTuple):
     """What a TARGET leads to: a group (and for a PID the process in it), or a namespace.
 
     Attributes:
-        group: the group; None for a namespace, a zombie and a container that does not run.
+        group: the group; None for a namespace, a zombie, a container that does not run, and a
+            pod without a sandbox.
         task: the process, for a PID.
         namespace: the namespace, for ``type:[INODE]`` and paths.
-        container: the container, for its name, id or image.
+        container: the container, for its name, id or image; for a pod its sandbox.
+        pod: all containers of the pod, where a pod was named and no container in it.
     """
 
     group: Group | None = None
     task: Task | None = None
     namespace: Membership | None = None
     container: Container | None = None
+    pod: tuple[Container, ...] = ()
 
 
 def find(snapshot: Snapshot, target: Target) -> Found:
@@ -86,7 +88,30 @@ def _process(snapshot: Snapshot, target: Target) -> Found:
     return Found(task=task)
 
 
+def _pod(snapshot: Snapshot, found: list[Group], target: Target) -> Found | None:
+    """What the name of a pod alone leads to; None where there is no such pod."""
+    members = in_pod(snapshot.containers, target)
+    pods = sorted({row.pod for row in members})
+    if len(pods) > 1:
+        full = ", ".join(f"pod/{pod}" for pod in pods)
+        raise AmbiguousTarget(
+            "choose", f"TARGET {target.text}", f"it may be any of {full}", "write one of these"
+        )
+    if not members:
+        return None
+    # An engine that can do without sandboxes has several to choose from; the pod is one thing.
+    try:
+        container = choose(members, target)
+    except AmbiguousTarget:
+        container = None
+    whole = _found(found, container) if container is not None else Found()
+    return whole._replace(pod=tuple(members))
+
+
 def _name(snapshot: Snapshot, found: list[Group], target: Target) -> Found:
+    pod = _pod(snapshot, found, target) if target.kind == "pod" and not target.name else None
+    if pod is not None:
+        return pod
     container = choose(snapshot.containers, target)
     if container is not None:
         return _found(found, container)
@@ -124,5 +149,10 @@ def _hint(snapshot: Snapshot, found: list[Group], target: Target) -> str:
 
     names = {c.name for c in snapshot.containers}
     names |= {group.owner.name for group in found if group.owner.kind != "host"}
-    near = difflib.get_close_matches(target.name, sorted(names), _NEAREST, 0.5)
+    wanted = target.name
+    if target.kind == "pod":
+        names = {f"pod/{c.pod}" for c in snapshot.containers if c.pod}
+        names |= {f"pod/{c.pod}/{c.name}" for c in snapshot.containers if c.pod and target.name}
+        wanted = target.text
+    near = difflib.get_close_matches(wanted, sorted(names), _NEAREST, 0.5)
     return f"did you mean {' or '.join(near)}?" if near else "`nsctl` lists what there is"

@@ -6,11 +6,10 @@ service, or to nobody in particular; the last are named after the process that l
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from nsctl.model.container import Container
 from nsctl.model.namespace import ABSENT, TYPES, UNREADABLE, NamespaceType
 from nsctl.model.owner import HOST, Owner
+from nsctl.model.record import NamedTuple
 from nsctl.model.snapshot import Snapshot
 from nsctl.model.task import Task
 from nsctl.relate.services import paths, service_of
@@ -50,20 +49,27 @@ def groups(snapshot: Snapshot) -> list[Group]:
         snapshot: with tasks; with cgroups, services are named; with containers, those.
 
     Returns:
-        The host first, then containers by name, services by name, other groups by leader, and
-        last what could not be read.
+        The host first, then containers by name, those of a pod together by its name, services by
+        name, other groups by leader, and last what could not be read.
     """
     by_key: dict[tuple[Owner | None, Isolation], list[Task]] = {}
     host = snapshot.host.ns[:_WIDTH]
     members = _container_members(snapshot)
+    known = UNREADABLE not in host
+    services: dict[bytes, Owner | None] = {}
     for task in snapshot.tasks:
         if task.ns[_MNT] == ABSENT:
             continue
         isolation = task.ns[:_WIDTH]
         owner = members.get(task.pid)
         if owner is None:
-            ours = isolation == host and UNREADABLE not in host
-            owner = HOST if ours else _service(task, isolation)
+            if known and isolation == host:
+                owner = HOST
+            elif task.cgroup and UNREADABLE not in isolation:
+                # Thousands of processes are in some hundred control groups.
+                if task.cgroup not in services:
+                    services[task.cgroup] = _service(task.cgroup)
+                owner = services[task.cgroup]
         by_key.setdefault((owner, isolation), []).append(task)
     _adopt_alike(by_key)
     comms = {task.pid: task.comm for task in snapshot.tasks}
@@ -71,10 +77,8 @@ def groups(snapshot: Snapshot) -> list[Group]:
     return sorted(found, key=_order)
 
 
-def _service(task: Task, isolation: Isolation) -> Owner | None:
-    if UNREADABLE in isolation or not task.cgroup:
-        return None
-    name = service_of(task.cgroup)
+def _service(cgroup: bytes) -> Owner | None:
+    name = service_of(cgroup)
     return Owner("service", name) if name else None
 
 
@@ -123,12 +127,14 @@ def _leading(leader: Task, tasks: list[Task], comms: dict[int, bytes]) -> Owner:
 _KINDS = {"host": 0, "container": 1, "service": 2, "process": 3}
 
 
-def _order(group: Group) -> tuple[bool, int, str, int]:
+def _order(group: Group) -> tuple[bool, int, str, str, int]:
     named = group.owner.kind in {"container", "service"}
+    name = group.owner.name if named else ""
     return (
         UNREADABLE in group.isolation,
         _KINDS[group.owner.kind],
-        group.owner.name if named else "",
+        group.owner.pod.rpartition(":")[2] or name,
+        name,
         group.leader,
     )
 

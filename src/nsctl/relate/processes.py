@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from nsctl.model.namespace import TYPES, IdExtent, NamespaceType
 from nsctl.model.owner import Owner
 from nsctl.model.part import Part
+from nsctl.model.record import NamedTuple
 from nsctl.model.snapshot import Snapshot
 from nsctl.model.task import Task
 from nsctl.relate.find import Found
-from nsctl.relate.groups import groups
+from nsctl.relate.groups import groups, owner_of
 
 _PID = TYPES.index(NamespaceType.PID)
 _USER = TYPES.index(NamespaceType.USER)
@@ -61,7 +61,7 @@ def processes(snapshot: Snapshot, found: Found | None = None) -> list[Process]:
     Args:
         snapshot: with tasks, credentials, namespaces, relations and id maps.
         found: only what this leads to: a container's processes whatever namespaces they are in,
-            a group's, or a namespace's members; None for all.
+            a pod's, a group's, or a namespace's members; None for all.
 
     Returns:
         One row a process, by PID.
@@ -86,6 +86,9 @@ def _wanted(found: Found | None, owners: dict[int, Owner]) -> set[int] | None:
         return None
     if found.namespace is not None:
         return {task.pid for task in found.namespace.tasks}
+    if found.pod:
+        members = {owner_of(container) for container in found.pod}
+        return {pid for pid, owner in owners.items() if owner in members}
     group = found.group
     if group is None:
         return {found.task.pid} if found.task else set()

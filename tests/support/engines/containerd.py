@@ -111,6 +111,11 @@ class Containerd:
         )
         return self.tasks(namespace)[name]
 
+    def remove(self, namespace: str, name: str) -> None:
+        """Kill a container of ctr(8) and remove it."""
+        self.ctr(namespace, "tasks", "rm", "-f", name)
+        self.ctr(namespace, "containers", "rm", name)
+
     def tasks(self, namespace: str) -> dict[str, int]:
         """The first processes of a namespace's containers, as ctr(8) tells them."""
         lines = self.ctr(namespace, "tasks", "list").rstrip("\n").split("\n")[1:]
@@ -169,8 +174,24 @@ class Cri:
         answer = self.runtime.RunPodSandbox(api.RunPodSandboxRequest(config=config), timeout=30)
         return Pod(answer.pod_sandbox_id, config)
 
-    def container(self, pod: Pod, name: str, *, pid: str = "POD", target: str = "") -> str:
-        """Start a container in a pod.
+    def container(
+        self,
+        pod: Pod,
+        name: str,
+        *command: str,
+        pid: str = "POD",
+        target: str = "",
+        start: bool = True,
+    ) -> str:
+        """Create a container in a pod, and start it.
+
+        Args:
+            pod: which.
+            name: of the container.
+            command: in place of the image's.
+            pid: as the CRI's NamespaceOption.
+            target: id of the container whose PID namespace is TARGET.
+            start: no: leave it created.
 
         Returns:
             Its id.
@@ -181,6 +202,7 @@ class Cri:
         config = api.ContainerConfig(
             metadata=api.ContainerMetadata(name=name),
             image=api.ImageSpec(image=IMAGE),
+            command=command,
             labels={"part": name},
             log_path=f"{name}.log",
             linux=api.LinuxContainerConfig(
@@ -191,8 +213,21 @@ class Cri:
             pod_sandbox_id=pod.id, config=config, sandbox_config=pod.config
         )
         made = self.runtime.CreateContainer(request, timeout=30).container_id
-        self.runtime.StartContainer(api.StartContainerRequest(container_id=made), timeout=30)
+        if start:
+            self.runtime.StartContainer(api.StartContainerRequest(container_id=made), timeout=30)
         return str(made)
+
+    def stop_pod(self, pod: Pod) -> None:
+        """Stop a pod's sandbox, and all that runs in it."""
+        self.runtime.StopPodSandbox(
+            self.api.StopPodSandboxRequest(pod_sandbox_id=pod.id), timeout=30
+        )
+
+    def remove_pod(self, pod: Pod) -> None:
+        """Remove a pod's sandbox, and all containers in it."""
+        self.runtime.RemovePodSandbox(
+            self.api.RemovePodSandboxRequest(pod_sandbox_id=pod.id), timeout=30
+        )
 
     def status(self, container: str) -> tuple[Any, dict[str, Any]]:
         """ContainerStatus of a container, and what it says beyond the interface."""

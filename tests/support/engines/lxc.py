@@ -66,3 +66,7 @@ class Lxc:
         text = self.stage.run("lxc-info", "-P", self.path, "-n", name, "-Hsp")
         pairs = (line.partition(":") for line in text.split("\n")[:-1])
         return {key.lower(): value.strip().lower() for key, _, value in pairs}
+
+    def freeze(self, name: str) -> None:
+        """Stop a container's processes by the kernel's freezer."""
+        self.stage.run("lxc-freeze", "-P", self.path, "-n", name)

@@ -20,6 +20,7 @@ _PODMAN = "/usr/bin/podman"
 _SETTINGS = """
 [containers]
 default_ulimits = ["nofile=1024:4096", "nproc=4096:4096"]
+pids_limit = {pids_limit}
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
@@ -35,18 +36,26 @@ class Podman:
         stage: where it runs.
         rootless: as an ordinary user, with places below a home of his own.
         runtime: "runc" or "crun".
+        pids_limit: of each container by default; 0 for none, where version 2 has no controller.
 
     Attributes:
         stage: as given.
         graph: where it keeps its containers.
     """
 
-    def __init__(self, stage: Stage, *, rootless: bool = False, runtime: str = "runc") -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        *,
+        rootless: bool = False,
+        runtime: str = "runc",
+        pids_limit: int = 2048,
+    ) -> None:
         self.stage = stage
         self._rootless = rootless
         top = stage.directory
         settings = top / "containers.conf"
-        settings.write_text(_SETTINGS.format(runtime=runtime))
+        settings.write_text(_SETTINGS.format(runtime=runtime, pids_limit=pids_limit))
         self._environ: dict[str, str] = {"CONTAINERS_CONF": str(settings), "HOME": str(top)}
         self._command = [_PODMAN]
         if rootless:

@@ -28,7 +28,11 @@ set -e
 ip link set lo up
 mkdir "$1/sys" "$1/up" "$1/work"
 mount -t sysfs sysfs "$1/sys"
-mount --rbind /sys/fs/cgroup "$1/sys/fs/cgroup"
+if [ "$2" = v2 ]; then
+    mount -t cgroup2 none "$1/sys/fs/cgroup"
+else
+    mount --rbind /sys/fs/cgroup "$1/sys/fs/cgroup"
+fi
 mount --move "$1/sys" /sys
 mount -t overlay overlay -o "lowerdir=/var/lib,upperdir=$1/up,workdir=$1/work" /var/lib
 mount -t tmpfs tmpfs /run
@@ -50,6 +54,7 @@ class Stage:
     Args:
         name: what the engine is called, for the names of directories and groups.
         own_pids: with a private PID namespace too, as an engine in a container has one.
+        pure_v2: what is in it sees control groups of version 2 alone, as most hosts have.
 
     Attributes:
         directory: for the engine's files, of mode 0755, at the same path inside.
@@ -57,13 +62,15 @@ class Stage:
         keeper: the process that keeps the namespaces.
     """
 
-    def __init__(self, name: str, *, own_pids: bool = False) -> None:
+    def __init__(self, name: str, *, own_pids: bool = False, pure_v2: bool = False) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix=f"nsctl-{name}-"))
         self.directory.chmod(0o755)
         self.cgroup = f"/nsctl-{name}-{secrets.token_hex(4)}"
         self._processes: list[subprocess.Popen[bytes]] = []
         self.keeper = 0
         self._own_pids = own_pids
+        self._pure_v2 = pure_v2
+        self._passed_on = _passed_on() if pure_v2 else {}
 
     def __enter__(self) -> Self:
         try:
@@ -81,7 +88,8 @@ class Stage:
         for runtime in ("runc", "crun"):
             if program := shutil.which(runtime):
                 clamp.write(self.directory / "runtimes" / runtime, self.directory, program)
-        script = ["sh", "-c", _SET_UP, "sh", str(self.directory)]
+        groups = "v2" if self._pure_v2 else "all"
+        script = ["sh", "-c", _SET_UP, "sh", str(self.directory), groups]
         unshare = ["unshare", "--mount", "--net", "--propagation", "private"]
         if self._own_pids:
             unshare += ["--pid", "--fork", "--kill-child", "--mount-proc"]
@@ -160,6 +168,11 @@ class Stage:
             # One that is still in use is the leak check's to tell.
             with contextlib.suppress(OSError):
                 os.rmdir(group)
+        for path, before in self._passed_on.items():
+            # Engines pass controllers on to their groups, from the root down.
+            for controller in path.read_text().split():
+                if controller not in before:
+                    path.write_text(f"-{controller}")
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _thaw(self) -> None:
@@ -194,6 +207,13 @@ class Stage:
                             found.add(int(name))
         # The last one keeps the namespace by which the others are found.
         return found - {self.keeper} or (found & {self.keeper})
+
+
+def _passed_on() -> dict[Path, list[str]]:
+    """Which controllers the roots of version 2 pass on."""
+    tops = [Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir()]
+    paths = [top / "cgroup.subtree_control" for top in tops]
+    return {path: path.read_text().split() for path in paths if path.exists()}
 
 
 def _until_we_end(command: Sequence[str]) -> list[str]:

@@ -33,6 +33,18 @@ RECORDED = [
     ("/", []),
     ("/plain/one", []),
 ]
+# Seen by engines that had version 2 alone (Docker 20.10, Podman 4.3, LXC 5, systemd-nspawn 252), on
+# Linux 6.18: containers' processes, and their monitors beside them.
+RECORDED_V2 = [
+    (f"/docker/{A}", [("docker", A, "")]),
+    (f"/libpod_parent/libpod-{A}", [("podman", A, "")]),
+    ("/lxc.payload.plain", [("lxc", "plain", "")]),
+    ("/lxc.monitor.plain", []),
+    ("/machine.slice/machine-web.scope/payload", [("nspawn", "web", "")]),
+    ("/machine.slice/machine-web.scope/supervisor", []),
+    # runc and crun, where a bundle says so: nothing that a name could be told by.
+    ("/r1", []),
+]
 CONSTRUCTED = [
     (f"/system.slice/docker-{A}.scope", [("docker", A, "")]),
     (f"/system.slice/docker-{A}.scope/init.scope", [("docker", A, "")]),
@@ -92,7 +104,7 @@ def as_v1(path: str) -> bytes:
     return f"11:memory:{path}\n1:name=systemd:{path}\n0::{path}\n".encode()
 
 
-@pytest.mark.parametrize(("path", "expected"), RECORDED + CONSTRUCTED)
+@pytest.mark.parametrize(("path", "expected"), RECORDED + RECORDED_V2 + CONSTRUCTED)
 def test_a_path_names_its_containers(path: str, expected: list[tuple[str, str, str]]) -> None:
     for raw in (as_v1(path), f"0::{path}\n".encode()):
         assert [(found.engine, found.id, found.pod) for found in names(raw)] == expected

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nsctl import host
-from nsctl.engines.containerd import _time
+from nsctl.engines.containerd import _time, _unpacked
 from nsctl.model.container import Container
 from nsctl.model.part import Gap, Part
+from support.boltdb import Writer
 from unit.factories import ns
 from unit.proctree import ProcTree
 
@@ -156,6 +157,92 @@ def test_a_damaged_database_is_a_line_in_the_note(disk: Disk) -> None:
     assert [(gap.source, gap.object) for gap in gaps] == [
         ("containerd", "/srv/root/io.containerd.metadata.v1.bolt/meta.db")
     ]
+
+
+def packed(config: dict[str, Any]) -> bytes:
+    """A configuration as containerd packs it."""
+    kind, raw = (
+        b"types.containerd.io/opencontainers/runtime-spec/1/Spec",
+        json.dumps(config).encode(),
+    )
+    size = bytes([len(raw) & 0x7F | 0x80, len(raw) >> 7])
+    return b"\x0a" + bytes([len(kind)]) + kind + b"\x12" + size + raw
+
+
+def write_database(disk: Disk, root: str, tree: dict[bytes, Any]) -> None:
+    path = disk.root / root.lstrip("/") / "io.containerd.metadata.v1.bolt/meta.db"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(Writer().file({b"v1": tree}))
+
+
+def test_without_shims_the_daemons_configuration_leads_to_the_database(disk: Disk) -> None:
+    directory = disk.tree.add(40, comm=b"containerd")
+    (directory / "cmdline").write_bytes(b"containerd\0--config\0/etc/c.toml\0")
+    (directory / "root").symlink_to(disk.root)
+    (disk.root / "etc").mkdir()
+    settings = disk.root / "etc/c.toml"
+    settings.write_text('version = 2\nroot = "/srv/r"\nstate = "/srv/s"\n')
+    config = {"annotations": {"a": "b"}, "linux": spaces(pid=None)}
+    write_database(disk, "/srv/r", {b"n": {b"containers": {b"x": {b"spec": packed(config)}}}})
+    rows, gaps = disk.read()
+    assert gaps == []
+    (row,) = rows
+    assert (row.name, row.scope, row.state, row.labels) == ("x", "n", "stopped", (("a", "b"),))
+    assert dict(row.declared)["pid"] == "own"
+    settings.write_text("root = [")
+    rows, gaps = disk.read()
+    assert rows == []
+    assert "it is no TOML" in gaps[0].cause
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ({"CreatedAt": 5}, "created"),
+        ({"CreatedAt": 5, "StartedAt": 6, "FinishedAt": 7}, "exited"),
+        # It ended while containerd did not run.
+        ({"CreatedAt": 5, "StartedAt": 6}, "exited"),
+        ({}, "stopped"),
+        (None, "stopped"),
+    ],
+)
+def test_a_pods_container_without_a_process_has_the_state_that_was_written(
+    disk: Disk, status: dict[str, int] | None, state: str
+) -> None:
+    root = "/var/lib/containerd"
+    told = packed({"annotations": pod_config("container", container_name="c", image_name="i")})
+    sandbox = packed({"annotations": pod_config("sandbox")})
+    records = {FIRST.encode(): {b"spec": told}, SANDBOX.encode(): {b"spec": sandbox}}
+    write_database(disk, root, {b"k8s.io": {b"containers": records}})
+    if status is not None:
+        path = disk.root / root[1:] / f"io.containerd.grpc.v1.cri/containers/{FIRST}/status"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(status))
+    found = {row.name: row for row in disk.read()[0]}
+    assert (found["c"].state, found["c"].pod, found["c"].image) == (state, "n:p", "i")
+    assert found["p"].state == "notready"
+
+
+def test_who_says_only_whose_sandbox_it_shares_is_in_that_pod(disk: Disk) -> None:
+    disk.shim(50, "k8s.io", SANDBOX)
+    disk.container(51, 50, "k8s.io", SANDBOX, {"annotations": pod_config("sandbox")})
+    late = {f"{PREFIX}sandbox-id": SANDBOX, f"{PREFIX}container-type": "container"}
+    disk.container(52, 50, "k8s.io", FIRST, {"annotations": late})
+    assert {row.id: row.pod for row in disk.read()[0]} == {SANDBOX: "n:p", FIRST: "n:p"}
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_are_a_configuration_or_none(raw: bytes) -> None:
+    assert isinstance(_unpacked(raw), dict)
+
+
+def test_a_configuration_is_unpacked_whole() -> None:
+    config = {"a": "x" * 300}
+    assert _unpacked(packed(config)) == config
+    assert _unpacked(packed(config)[:-1]) == {}
+    # Its value first, or a field that is not known.
+    assert _unpacked(b"\x12\x02{}") == {}
+    assert _unpacked(b"\x1a\x01x" + packed(config)) == {}
 
 
 def test_times_are_read_as_go_writes_them() -> None:

@@ -224,3 +224,21 @@ def test_pods_of_cri_dockerd_are_told_by_its_labels(disk: Disk) -> None:
     labels = {"io.kubernetes.pod.name": "p", "io.kubernetes.pod.namespace": "n"}
     disk.write(Config={"Labels": labels})
     assert disk.read()[0]["web"].pod == "n:p"
+
+
+def test_an_ordinary_users_daemon_is_told_by_its_environment(disk: Disk) -> None:
+    """Constructed after what rootlesskit(1) and dockerd leave; one runs in the tests of engines."""
+    daemon = disk.process(40, b"dockerd", "dockerd", "--bridge=none")
+    status = (daemon / "status").read_bytes()
+    users = b"Uid:" + b"\t1000" * 4
+    (daemon / "status").write_bytes(status.replace(b"Uid:\t0\t0\t0\t0", users))
+    (daemon / "environ").write_bytes(
+        b"HOME=/home/alice\0ROOTLESSKIT_STATE_DIR=/tmp/rootlesskit1\0XDG_RUNTIME_DIR=/run/user/1000\0"
+    )
+    place = "/home/alice/.local/share/docker"
+    disk.write(place, OTHER, {"NetworkMode": "none"}, State={})
+    rows, gaps = disk.read()
+    assert gaps == []
+    row = rows["web@1000"]
+    assert (row.user, row.vouched_by, row.state) == (1000, 40, "created")
+    assert dict(row.declared)["user"] == "rootless"

@@ -191,7 +191,42 @@ def test_a_pod_leads_to_its_sandbox_or_the_container_named(text: str, full_id: s
     assert found.id == full_id * 32
 
 
-@pytest.mark.parametrize("text", ["pod/q", "pod/none/c", "pod/n:r", "pod/p/none"])
+def test_a_pods_name_alone_leads_to_all_of_its_containers() -> None:
+    found = find(pods(), parse("pod/n:p"))
+    assert [row.name for row in found.pod] == ["p", "c"]
+    assert leader(found) == 5
+    # An engine without sandboxes: there is the pod, and no one container.
+    found = find(pods(), parse("pod/q"))
+    assert [row.name for row in found.pod] == ["c", "d"]
+    assert (found.container, found.group) == (None, None)
+    assert find(pods(), parse("pod/q/c")).pod == ()
+
+
+def test_a_pod_that_docker_made_for_a_kubelet_has_the_kubelets_names() -> None:
+    rows = [
+        container("k8s_POD_shop_n_0", pid=5)._replace(pod="n:shop"),
+        container("k8s_app_shop_n_0", pid=7)._replace(
+            pod="n:shop", labels=(("io.kubernetes.container.name", "app"),)
+        ),
+    ]
+    host = HOST._replace(containers=tuple(rows))
+    assert find(host, parse("pod/shop")).container == rows[0]
+    for name in ("app", "k8s_app_shop_n_0"):
+        assert find(host, parse(f"pod/shop/{name}")).container == rows[1]
+
+
+def test_two_pods_of_one_name_are_ambiguous_and_listed_in_full() -> None:
+    with pytest.raises(AmbiguousTarget, match=r"pod/m:p, pod/n:p"):
+        find(pods(), parse("pod/p"))
+
+
+def test_an_unknown_pod_hints_at_the_nearest() -> None:
+    with pytest.raises(UnknownTarget) as caught:
+        find(pods(), parse("pod/n:pp"))
+    assert caught.value.hint.startswith("did you mean pod/n:p or pod/")
+
+
+@pytest.mark.parametrize("text", ["pod/none/c", "pod/n:r", "pod/p/none", "pod/p"])
 def test_a_pod_that_leads_to_no_one_container_is_refused(text: str) -> None:
     with pytest.raises(TargetError):
         find(pods(), parse(text))
@@ -270,3 +305,62 @@ def test_an_image_of_another_engine_or_of_somebody_elses_is_not_found() -> None:
     ):
         with pytest.raises(UnknownTarget):
             find(host, parse(text))
+
+
+NAMES = ("4560", "net", "user", "host", "4560:99", "c", "a" * 64)
+
+
+def named_like_others() -> Snapshot:
+    rows = [
+        container(name, full_id=f"{n:064x}", pid=5 + n if n < 2 else 0)
+        for n, name in enumerate(NAMES)
+    ]
+    return HOST._replace(containers=tuple(rows))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_that_looks_like_something_else_is_found_with_its_engine(name: str) -> None:
+    found = find(named_like_others(), parse(f"docker://{name}")).container
+    assert found is not None
+    assert found.name == name
+
+
+@pytest.mark.parametrize("name", ["net", "user", "host", "c"])
+def test_a_name_of_a_type_is_a_name_where_no_inode_follows(name: str) -> None:
+    found = find(named_like_others(), parse(name)).container
+    assert found is not None
+    assert found.name == name
+
+
+def test_digits_are_a_process_and_never_a_container() -> None:
+    for text in ("4560", "4560:99"):
+        with pytest.raises(UnknownTarget, match="process 4560"):
+            find(named_like_others(), parse(text))
+
+
+def test_two_daemons_of_one_engine_with_one_name_are_told_apart_by_their_ids() -> None:
+    rows = (container("web", full_id="aa" * 32, pid=5), container("web", full_id="ab" * 32, pid=7))
+    inner = container("web@box", full_id="ac" * 32, pid=8)._replace(vouched_by=5)
+    host = HOST._replace(containers=(*rows, inner))
+    for text in ("web", "docker://web"):
+        with pytest.raises(AmbiguousTarget) as caught:
+            find(host, parse(text))
+        assert "docker://web (aaaaaaaaaaaa), docker://web (abababababab)" in caught.value.cause
+        assert "box" not in caught.value.cause
+    assert find(host, parse("aaaa")).container == rows[0]
+    assert find(host, parse("docker://abab")).container == rows[1]
+    assert find(host, parse("web@box")).container == inner
+    assert find(host, parse("docker://web@box")).container == inner
+
+
+def test_a_whole_id_goes_before_a_longer_one_and_a_name_before_both() -> None:
+    rows = (
+        container("x", full_id="ab"),
+        container("y", full_id="abcd"),
+        container("abcd", full_id="77"),
+    )
+    host = HOST._replace(containers=rows)
+    assert find(host, parse("ab")).container == rows[0]
+    # One is called so, the other has this id: which is meant cannot be known.
+    with pytest.raises(AmbiguousTarget, match=r"docker://y .*docker://abcd"):
+        find(host, parse("abcd"))
