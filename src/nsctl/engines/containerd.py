@@ -220,7 +220,8 @@ def _places(
         state, found, _ = shim.bundle.rpartition(f"/{_BUNDLES}/")
         if wanted(shim.namespace) and found:
             place(shim.view, state, shim.namespace, shim.task).shims[shim.task.pid] = shim
-    for view, state, root, by in _daemons(survey, engine):
+    # Where there is no shim, nothing runs.
+    for view, state, root, by in () if survey.running_only else _daemons(survey, engine):
         names = {*survey.list(view, f"{state}/{_BUNDLES}", engine), *databases.of(view, root)}
         for namespace in sorted(names):
             if wanted(namespace):
@@ -298,6 +299,8 @@ class _Databases:
 
     def of(self, view: View, root: str) -> _Records:
         """What the database of a containerd says of its containers."""
+        if self._survey.running_only:
+            return {}
         key = (view.mntns, *view.trust, root)
         if key not in self._read:
             self._read[key] = _records(self._survey, view, root, self._engine)

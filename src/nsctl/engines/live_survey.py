@@ -63,6 +63,8 @@ class LiveSurvey(Survey):
         read: reads the whole row of a process; None where it has ended.
     """
 
+    running_only = True
+
     def __init__(
         self,
         proc: ProcFs,

@@ -51,7 +51,11 @@ class Survey(StateFiles):
     Attributes:
         proc: as given.
         reference: as given.
+        running_only: who asks wants containers that run and how they are called, and nothing that
+            must be looked for besides.
     """
+
+    running_only = False
 
     def __init__(
         self,
