@@ -14,11 +14,15 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import NamedTuple, NoReturn, Self
 
-from nsctl.child.foreign_helper import DONE, MESSAGE_LIMIT
+from nsctl.child.foreign_words import DONE, MESSAGE_LIMIT
 from nsctl.errors import NsctlError
 from nsctl.kernel import scm
+from nsctl.model.record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn, Self
 
 _DEADLINE_MS = 5000
 _END_MS = 1000
@@ -35,7 +39,7 @@ class FileRequest(NamedTuple):
 
     Attributes:
         what: "socket" or "tun" for the network namespace that it keeps; "messages" for the
-            descriptors in a unix socket's unread messages.
+            descriptors in a unix socket's unread messages; "describe" for what a socket is.
         pid: the process, in the numbers of the caller's PID namespace.
         tid: the thread whose own table it is in, 0 for the process's.
         fd: its number.
@@ -61,6 +65,26 @@ class BindRequest(NamedTuple):
     path: bytes
 
 
+class NetRequest(NamedTuple):
+    """Asks for netlink sockets of another network namespace, and for files of its /proc/PID/net.
+
+    Attributes:
+        netns: descriptor of that namespace.
+        users: descriptor of a user namespace that must be joined first, for a right to it; -1
+            for none.
+        files: names below /proc/PID/net.
+    """
+
+    netns: int
+    users: int
+    files: tuple[str, ...]
+
+
+ROUTE, DIAG, FIRST_FILE = 0, 1, 2
+"""What the numbers of descriptors mean that a `NetRequest` is answered with: sockets of
+NETLINK_ROUTE and NETLINK_SOCK_DIAG, then the files that were asked for, in their order."""
+
+
 class Answer(NamedTuple):
     """What was found.
 
@@ -73,20 +97,26 @@ class Answer(NamedTuple):
             "offset" (a peek would be noticed), "unaccepted" and "behind" (descriptors that a
             peek does not reach), "deep" (sockets in sockets in sockets), "failed", "silent".
         missed: how many descriptors were not looked at, where that is known.
+        numbers: which of what was asked for each of ``fds`` is, for a `NetRequest`.
+        facts: for "describe" what the socket says: "domain", "type", "protocol", "listening";
+            for vsock also "cid", "port", "peer-cid" and "peer-port". For "messages" the inode of
+            each "socket" among the descriptors.
     """
 
     nets: tuple[int, ...] = ()
     fds: tuple[int, ...] = ()
     outcome: str = ""
     missed: int = 0
+    numbers: tuple[int, ...] = ()
+    facts: tuple[tuple[str, int], ...] = ()
 
     def close(self) -> None:
         """Close the descriptors."""
         scm.close_all(self.fds)
 
 
-Request = FileRequest | BindRequest
-_CHUNKS = {"socket": 128, "tun": 128, "messages": 1, "bind": 64}
+Request = FileRequest | BindRequest | NetRequest
+_CHUNKS = {"socket": 128, "tun": 128, "messages": 1, "describe": 128, "bind": 64, "net": 1}
 
 
 class ForeignFiles:
@@ -97,12 +127,14 @@ class ForeignFiles:
 
     Attributes:
         pid: the helper, 0 while there is none.
+        inos: inodes of the sockets between it and the caller.
     """
 
     def __init__(self, dev: int) -> None:
         self._dev = dev
         self._left = _HELPERS
         self.pid = 0
+        self.inos: set[int] = set()
         self._channel = -1
 
     def __enter__(self) -> Self:
@@ -130,15 +162,14 @@ class ForeignFiles:
         """
         source = iter(requests)
         while first := next(source, None):
-            kind = first.what if isinstance(first, FileRequest) else "bind"
-            chunk = [first, *islice(source, _CHUNKS[kind] - 1)]
+            chunk = [first, *islice(source, _CHUNKS[_kind(first)] - 1)]
             yield from self._ask(chunk)
 
     def _ask(self, chunk: list[Request]) -> list[Answer]:
         if not self.start():
             return [Answer(outcome="silent")] * len(chunk)
         lines = [_encode(request) for request in chunk]
-        fds = tuple(request.mntns for request in chunk if isinstance(request, BindRequest))
+        fds = tuple(fd for request in chunk for fd in _passed(request))
         answers = [Answer()] * len(chunk)
         done = False
         try:
@@ -182,6 +213,7 @@ class ForeignFiles:
             return False
         self._left -= 1
         self._channel, theirs = scm.socketpair()
+        self.inos.update(os.fstat(fd).st_ino for fd in (self._channel, theirs))
         try:
             self.pid = os.posix_spawn(
                 sys.executable,
@@ -238,14 +270,32 @@ class ForeignFiles:
 
 def _is_whole(request: Request, answer: Answer) -> bool:
     """Tell whether an answer is all that can come, when the helper fell silent."""
-    if isinstance(request, FileRequest) and request.what == "messages":
+    if _kind(request) in {"messages", "describe", "net"}:
         return False
     return bool(answer.outcome or answer.nets or answer.fds)
+
+
+def _kind(request: Request) -> str:
+    if isinstance(request, FileRequest):
+        return request.what
+    return "bind" if isinstance(request, BindRequest) else "net"
+
+
+def _passed(request: Request) -> tuple[int, ...]:
+    """Descriptors that go with a request."""
+    if isinstance(request, BindRequest):
+        return (request.mntns,)
+    if isinstance(request, NetRequest):
+        return (request.netns,) if request.users < 0 else (request.users, request.netns)
+    return ()
 
 
 def _encode(request: Request) -> bytes:
     if isinstance(request, BindRequest):
         return b"bind " + request.path.hex().encode()
+    if isinstance(request, NetRequest):
+        words = (b"net", b"1" if request.users >= 0 else b"0", *map(str.encode, request.files))
+        return b" ".join(words)
     return b"%s %d %d %d %d" % (request.what.encode(), *request[1:])
 
 
@@ -262,6 +312,10 @@ def _collect(answers: list[Answer], message: scm.Message) -> None:
         name = word.rstrip(b"+").decode("ascii")
         if name == "net":
             answer = answer._replace(nets=(*answer.nets, int(number)))
+        elif name == "opened":
+            answer = answer._replace(numbers=(*answer.numbers, int(number)))
+        elif name.startswith("="):
+            answer = answer._replace(facts=(*answer.facts, (name[1:], int(number))))
         elif name != "ns":
             missed = answer.missed + int(number)
             answer = answer._replace(outcome=answer.outcome or name, missed=missed)

@@ -7,6 +7,9 @@ socket, nor a namespace, nor the tun device is never closed here, but by the end
 
 A request is a line: what is asked, then numbers. An answer is lines ``INDEX WORD NUMBER`` of the
 requests' indices; a word ended by "+" says that the next descriptor of the message belongs to it.
+
+It also makes netlink sockets in other network namespaces, and opens files of procfs there; both
+stay in the namespace that they were made in, whoever reads them.
 """
 
 from __future__ import annotations
@@ -15,17 +18,19 @@ import errno
 import os
 import resource
 import stat
+import struct
 import sys
 from collections.abc import Iterator
 
-from nsctl.kernel import pidfd, scm, socketns, statx
+from nsctl.child.foreign_words import DONE, MESSAGE_LIMIT, MORE
+from nsctl.kernel import netlink, pidfd, scm, socketns, statx
 from nsctl.kernel.libc import syscall
 
-MORE = b"m"
-DONE = b"d"
-MESSAGE_LIMIT = 1 << 16
-
 _CLONE_NEWNS = 0x00020000
+_CLONE_NEWUSER = 0x10000000
+_CLONE_NEWNET = 0x40000000
+_AF_VSOCK = 40
+_SOCKADDR_VM = struct.Struct("=HHII")
 _FLUSH_FDS = 64
 _FLUSH_BYTES = 1 << 14
 # As deep as the kernel once let unix sockets travel in each other, and enough of them.
@@ -82,6 +87,7 @@ class _Helper:
         # Opened before another mount namespace is entered, where /proc is another's.
         self._own = self._directory("/proc/self/fd")
         self._info = self._directory("/proc/self/fdinfo")
+        self._proc = self._directory("/proc")
         self._pidfd: tuple[int, int, int] = (0, 0, -1)
 
     @staticmethod
@@ -107,12 +113,18 @@ class _Helper:
             if words[0] == b"bind":
                 self._bind(index, next(fds), bytes.fromhex(words[1].decode()))
                 return
+            if words[0] == b"net":
+                users = next(fds) if words[1] == b"1" else -1
+                self._net(index, next(fds), users, words[2:])
+                return
             pid, tid, number, ino = map(int, words[1:])
             fd = pidfd.pidfd_getfd(self._process(pid, tid), number)
             if words[0] == b"tun":
                 self._tun(index, fd)
             elif words[0] == b"socket":
                 self._socket(index, fd, ino)
+            elif words[0] == b"describe":
+                self._describe(index, fd, ino)
             else:
                 self._messages(index, fd, ino)
         except _Changed:
@@ -181,6 +193,73 @@ class _Helper:
         self._answers.add(index, "ns", kind.ino, os.open(str(place), flags, dir_fd=self._own))
         os.close(place)
 
+    def _net(self, index: int, netns: int, users: int, names: list[bytes]) -> None:
+        """Answer with sockets of a network namespace, and files below its /proc/PID/net.
+
+        Whoever joins a user namespace first, to have a right to the network, cannot come back: a
+        child does it.
+        """
+        if users < 0:
+            self._open_net(index, netns, names)
+            return
+        self._answers.send(MORE)
+        child = os.fork()
+        if child:
+            _, status = os.waitpid(child, 0)
+            if status:
+                raise OSError(errno.ECHILD, os.strerror(errno.ECHILD))
+            return
+        try:
+            try:
+                syscall("setns", users, _CLONE_NEWUSER)
+                self._open_net(index, netns, names)
+            except OSError as error:
+                word = "refused" if error.errno in _REFUSED else "failed"
+                self._answers.add(index, word, error.errno or 0)
+            self._answers.send(MORE)
+        except BaseException:  # noqa: BLE001  (the parent tells of it, the child only ends)
+            os._exit(1)
+        os._exit(0)
+
+    def _open_net(self, index: int, netns: int, names: list[bytes]) -> None:
+        syscall("setns", netns, _CLONE_NEWNET)
+        for number, protocol in enumerate((netlink.NETLINK_ROUTE, netlink.NETLINK_SOCK_DIAG)):
+            try:
+                self._answers.add(index, "opened", number, netlink.open_socket(protocol))
+            except OSError as error:
+                # A kernel without sock_diag: the files say some of it.
+                if error.errno not in {errno.EPROTONOSUPPORT, *_REFUSED}:
+                    raise
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        for number, name in enumerate(names, 2):
+            try:
+                fd = os.open(b"self/net/" + name, flags, dir_fd=self._proc)
+            except FileNotFoundError:
+                continue
+            self._answers.add(index, "opened", number, fd)
+
+    def _describe(self, index: int, fd: int, ino: int) -> None:
+        """Answer with what a socket is that the kernel does not list."""
+        kind = statx.file_kind(fd)
+        if not stat.S_ISSOCK(kind.mode) or kind.ino != ino:
+            raise _Changed
+        told = scm.describe(fd)
+        facts = {
+            "domain": told.domain,
+            "type": told.type,
+            "protocol": told.protocol,
+            "listening": int(told.listening),
+        }
+        if told.domain == _AF_VSOCK:
+            for prefix, name in (("", scm.name_of(fd)), ("peer-", scm.name_of(fd, peer=True))):
+                if len(name) >= _SOCKADDR_VM.size:
+                    _, _, port, cid = _SOCKADDR_VM.unpack_from(name)
+                    facts |= {f"{prefix}port": port, f"{prefix}cid": cid}
+        for word, number in facts.items():
+            self._answers.add(index, f"={word}", number)
+        self._socket_netns(index, fd)
+        os.close(fd)
+
     def _messages(self, index: int, fd: int, ino: int) -> None:
         """Peek at the first message with descriptors in a unix socket, and those in it."""
         kind = statx.file_kind(fd)
@@ -240,6 +319,7 @@ class _Helper:
         if kind.dev == self._dev:
             self._answers.add(index, "ns", kind.ino, fd)
         elif stat.S_ISSOCK(kind.mode):
+            self._answers.add(index, "=socket", kind.ino)
             self._socket_netns(index, fd)
             if scm.is_unix(fd):
                 return True

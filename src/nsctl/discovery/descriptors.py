@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import errno
 import os
-import re
+from collections.abc import Iterable
 
 from nsctl.discovery.draft import Draft, Place
 from nsctl.errors import refused, vanished
 from nsctl.kernel import io_uring_fdinfo, nsfs
 from nsctl.kernel.procfs import parse_fdinfo_ino, parse_fdinfo_mount, parse_stat, read_file
-from nsctl.model.namespace import Holder, NamespaceType
+from nsctl.model.namespace import TYPES, Holder, NamespaceType
 from nsctl.model.part import Part, PartState
 from nsctl.model.task import Task
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_LINK = re.compile(r"(?:mnt|pid|net|ipc|uts|user|cgroup|time):\[[0-9]+\]")
+_KINDS = frozenset(map(str, TYPES))
+# Links that are remembered as leading to no namespace: most descriptors are of a few files.
+_DULL = 4096
 # Inodes of nsfs: the initial namespaces' and whatever the kernel numbers as it goes.
 _FIRST_INO = 0xEFFFFFF0
 _LAST_INO = 0xFFFFFFFF
@@ -35,13 +37,19 @@ _Found = list[tuple[NamespaceType, int, Place]]
 
 def run(draft: Draft) -> None:
     """Look through the descriptors of every process."""
+    look(draft, draft.tasks)
+
+
+def look(draft: Draft, tasks: Iterable[Task]) -> None:
+    """Look through those of some processes."""
     unreadable: list[int] = []
-    for task in draft.tasks:
+    dull: set[str] = set()
+    for task in tasks:
         ended = task.state in "ZX" and task.threads < 2
         if task.kernel or ended or task.pid == draft.reader.pid:
             continue
         try:
-            found = _process(draft, task)
+            found = _process(draft, task, dull)
         except PermissionError:
             unreadable.append(task.pid)
             continue
@@ -60,20 +68,20 @@ def run(draft: Draft) -> None:
     draft.note_refused(Part.DESCRIPTORS, "descriptors", unreadable, PartState.PARTIAL)
 
 
-def _process(draft: Draft, task: Task) -> _Found:
+def _process(draft: Draft, task: Task, dull: set[str]) -> _Found:
     """Find one process's descriptors of namespaces."""
     directory = draft.proc.open(task.pid)
     try:
         found: _Found = []
         if task.state not in "ZX":
-            found = _Table(draft, task.pid, 0, directory).read()
+            found = _Table(draft, task.pid, 0, directory, dull).read()
         for tid in _own_tables(draft, task, directory):
             thread = os.open(f"task/{tid}", _DIRECTORY, dir_fd=directory)
             try:
                 seen = {(kind, ino, place.fd) for kind, ino, place in found}
                 found += [
                     (kind, ino, place)
-                    for kind, ino, place in _Table(draft, task.pid, tid, thread).read()
+                    for kind, ino, place in _Table(draft, task.pid, tid, thread, dull).read()
                     # Where the kernel does not tell shared tables, they are read again.
                     if draft.compares or (kind, ino, place.fd) not in seen
                 ]
@@ -163,24 +171,27 @@ class _Table:
         pid: the process.
         tid: the thread whose own table it is, 0 for the process's.
         directory: descriptor of its directory in procfs.
+        dull: links that are known to lead to no namespace, which is added to.
     """
 
-    def __init__(self, draft: Draft, pid: int, tid: int, directory: int) -> None:
+    def __init__(self, draft: Draft, pid: int, tid: int, directory: int, dull: set[str]) -> None:
         self._draft = draft
+        self._dull = dull
         self._pid = pid
         self._tid = tid
         self._directory = directory
-        self._sockets = bool({Part.SOCKETS, Part.INFLIGHT} & draft.parts)
+        self._sockets = bool({Part.SOCKETS, Part.INFLIGHT, Part.NET_SOCKETS} & draft.parts)
 
     def read(self) -> _Found:
         """Find the descriptors of namespaces, and note what else may keep some."""
         found: _Found = []
+        dull = self._dull
         fds = os.open("fd", _DIRECTORY, dir_fd=self._directory)
         try:
             for name in os.listdir(fds):
                 try:
                     link = _link(name, fds)
-                    if not self._may_be_namespace(name, link):
+                    if link in dull or not self._may_be_namespace(name, link):
                         continue
                     identity = self._identify(fds, name)
                 except OSError as error:
@@ -201,6 +212,8 @@ class _Table:
                 return self._is_mounted(name)
             if "tun" in last:
                 self._draft.tuns.append(Place(self._pid, int(name), self._tid))
+            elif len(self._dull) < _DULL:
+                self._dull.add(link)
             return False
         if link.startswith(_SOCKET):
             if self._sockets:
@@ -210,7 +223,7 @@ class _Table:
         if link == io_uring_fdinfo.LINK:
             self._draft.rings.append(Place(self._pid, int(name), self._tid))
             return False
-        return _LINK.fullmatch(link) is not None
+        return link.partition(":[")[0] in _KINDS
 
     def _is_mounted(self, name: str) -> bool:
         """Tell whether a descriptor was opened through a bind mount of a namespace.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from nsctl.discovery.draft import Draft, Place
 from nsctl.errors import NsctlError, translate
@@ -12,6 +11,7 @@ from nsctl.kernel import nsfs
 from nsctl.model.namespace import TYPES, Holder, HolderKind, NamespaceType
 from nsctl.model.part import Gap, Part, PartState
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nsctl.child.foreign_files import Answer, FileRequest
 
@@ -49,7 +49,8 @@ class Asking:
             After an error the rest is left out, and counted.
         """
         if not self._draft.own_numbers:
-            self._counts[_FOREIGN_NUMBERS] = len(requests)
+            if requests:
+                self._counts[_FOREIGN_NUMBERS] = len(requests)
             return
         index = -1
         try:

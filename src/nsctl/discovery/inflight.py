@@ -23,6 +23,9 @@ def run(draft: Draft) -> None:
     refusing: list[int] = []
     groups: list[tuple[int, list[Place]]] = []
     for ino, places in draft.sockets.items():
+        unheard = draft.waiting is not None and ino not in draft.waiting
+        if unheard or ino in draft.wordless:
+            continue
         try:
             waiting = _waiting(draft, places[0])
         except OSError as error:
@@ -45,6 +48,8 @@ def run(draft: Draft) -> None:
     ]
     for index, answer in asking.ask(requests):
         asking.hold(answer, "inflight", groups[index][1])
+        for _, ino in answer.facts:
+            draft.unread_sockets.setdefault(ino, []).extend(groups[index][1])
     asking.note(
         {
             "offset": (_WAITING, "their reader would notice a peek (SO_PEEK_OFF is set)", ""),

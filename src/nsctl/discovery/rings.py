@@ -7,17 +7,15 @@ else leads to it. Source: io_uring_register(2), the ring's fdinfo.
 from __future__ import annotations
 
 import os
-import re
 
 from nsctl.discovery.draft import Draft, Place
 from nsctl.errors import refused, vanished
 from nsctl.kernel.io_uring_fdinfo import count_user_files, parse_user_files
 from nsctl.kernel.procfs import read_file
-from nsctl.model.namespace import Holder, NamespaceType
+from nsctl.model.namespace import TYPES, Holder
 from nsctl.model.part import Gap, Part, PartState
 
-_NAMESPACE = re.compile(rb"(mnt|pid|net|ipc|uts|user|cgroup|time):\[([0-9]+)\]")
-_SOCKET = re.compile(rb"socket:\[([0-9]+)\]")
+_KINDS = {str(kind).encode(): kind for kind in TYPES}
 _TRIES = 3
 
 
@@ -38,11 +36,13 @@ def run(draft: Draft) -> None:
             continue
         busy += files is None
         for link in files or ():
-            if match := _NAMESPACE.fullmatch(link):
+            kind, ino = _numbered(link)
+            if kind in _KINDS:
                 holder = Holder("ioring", pid=place.pid, fd=place.fd, tid=place.tid)
-                draft.hold(NamespaceType(match[1].decode()), int(match[2]), holder)
-            elif match := _SOCKET.fullmatch(link):
-                sockets.add(int(match[1]))
+                draft.hold(_KINDS[kind], ino, holder)
+            elif kind == b"socket":
+                sockets.add(ino)
+                draft.ring_sockets.setdefault(ino, []).append(place)
             elif os.fsdecode(link.rpartition(b"/")[2]) in draft.nsfs_names:
                 paths += 1
     draft.note_refused(Part.RINGS, "files registered with io_uring", refusing, PartState.PARTIAL)
@@ -60,6 +60,17 @@ def run(draft: Draft) -> None:
         "registered file",
         "namespaces",
         "an io_uring shows a path only, at which a namespace is mounted somewhere",
+    )
+
+
+def _numbered(link: bytes) -> tuple[bytes, int]:
+    """Take "net:[4026531840]" apart; a link of another form gives b"" and 0."""
+    kind, _, rest = link.partition(b":[")
+    number = rest.removesuffix(b"]")
+    return (
+        (kind, int(number))
+        if link == b"%s:[%s]" % (kind, number) and number.isdigit()
+        else (b"", 0)
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from nsctl.discovery.draft import Draft
 from nsctl.discovery.foreign import SILENT, Asking
-from nsctl.model.namespace import TYPES, NamespaceType
+from nsctl.model.namespace import TYPES, Holder, NamespaceType
 from nsctl.model.part import Part
 
 _NET = TYPES.index(NamespaceType.NET)
@@ -24,7 +24,8 @@ def run(draft: Draft) -> None:
 
     networks = {task.pid: task.ns[_NET] for task in draft.tasks}
     sockets = Asking(draft, Part.SOCKETS, "socket")
-    groups = list(draft.sockets.items())
+    _hold_listed(draft, networks)
+    groups = [each for each in draft.sockets.items() if each[0] not in draft.socket_nets]
     requests = [
         FileRequest("socket", places[0].pid, places[0].tid, places[0].fd, ino)
         for ino, places in groups
@@ -44,9 +45,19 @@ def run(draft: Draft) -> None:
     tuns = Asking(draft, Part.SOCKETS, "tun device")
     for index, answer in tuns.ask([FileRequest("tun", p.pid, p.tid, p.fd) for p in draft.tuns]):
         tuns.hold(answer, "tun", [draft.tuns[index]])
+        draft.tun_nets[draft.tuns[index]] = answer.nets
     tuns.note(
         {
             "closed": ("network namespaces of {} tun device{s}", _CLOSED, "CAP_NET_ADMIN"),
             "silent": ("network namespaces of {} tun device{s}", SILENT, ""),
         }
     )
+
+
+def _hold_listed(draft: Draft, networks: dict[int, int]) -> None:
+    """Note what the lists of sockets tell already, where they were read: nobody need be asked."""
+    for ino, net in draft.socket_nets.items():
+        for place in draft.sockets.get(ino, ()):
+            if networks.get(place.pid) != net:
+                holder = Holder("socket", pid=place.pid, fd=place.fd, tid=place.tid)
+                draft.hold(NamespaceType.NET, net, holder)

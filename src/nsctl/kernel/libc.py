@@ -16,10 +16,16 @@ _libc.syscall.restype = ctypes.c_long
 
 # asm/unistd_64.h and asm-generic/unistd.h; arm64, riscv64 and loongarch64 share the latter.
 _NUMBERS_X86_64 = {
+    "socket": 41,
     "sendmsg": 46,
     "recvmsg": 47,
+    "getsockname": 51,
+    "getpeername": 52,
     "socketpair": 53,
+    "setsockopt": 54,
     "getsockopt": 55,
+    "clone": 56,
+    "uname": 63,
     "prctl": 157,
     "capget": 125,
     "capset": 126,
@@ -28,6 +34,7 @@ _NUMBERS_X86_64 = {
     "umount2": 166,
     "sethostname": 170,
     "setdomainname": 171,
+    "mq_getsetattr": 245,
     "keyctl": 250,
     "unshare": 272,
     "name_to_handle_at": 303,
@@ -40,7 +47,11 @@ _NUMBERS_X86_64 = {
     "statx": 332,
 }
 _NUMBERS_GENERIC = {
+    "socket": 198,
     "socketpair": 199,
+    "getsockname": 204,
+    "getpeername": 205,
+    "setsockopt": 208,
     "getsockopt": 209,
     "sendmsg": 211,
     "recvmsg": 212,
@@ -50,6 +61,9 @@ _NUMBERS_GENERIC = {
     "pivot_root": 41,
     "mount": 40,
     "umount2": 39,
+    "clone": 220,
+    "uname": 160,
+    "mq_getsetattr": 185,
     "sethostname": 161,
     "setdomainname": 162,
     "keyctl": 219,

@@ -7,14 +7,16 @@ the message, and importing the module costs 9 ms.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
-from typing import NamedTuple
 
 from nsctl.kernel.libc import syscall
+from nsctl.model.record import NamedTuple
 
 SOL_SOCKET = 1
 SCM_RIGHTS = 1
+SCM_CREDENTIALS = 2
 SCM_PIDFD = 4
 
 MSG_PEEK = 0x02
@@ -24,6 +26,10 @@ MSG_DONTWAIT = 0x40
 MSG_NOSIGNAL = 0x4000
 MSG_CMSG_CLOEXEC = 0x40000000
 
+_SO_TYPE = 3
+_SO_PASSCRED = 16
+_SO_ACCEPTCONN = 30
+_SO_PROTOCOL = 38
 _SO_DOMAIN = 39
 _SO_PEEK_OFF = 42
 _AF_UNIX = 1
@@ -31,8 +37,10 @@ _SOCK_SEQPACKET = 5
 
 # cmsg(3): 64-bit length, level and type; data padded to 8 bytes.
 _HEADER = struct.Struct("=Qii")
+_INT = struct.Struct("=i")
 # Besides descriptors a receiver may have asked for credentials, a label, a pidfd and a time.
 _CONTROL_SIZE = 4096
+_ADDRESS_SIZE = 128  # struct sockaddr_storage
 
 
 class _IoVec(ctypes.Structure):
@@ -59,12 +67,14 @@ class Message(NamedTuple):
         fds: descriptors that came with it, which the receiver closes.
         pidfds: the sender's, where the socket's owner asked for it (SO_PASSPIDFD); likewise.
         truncated: there was more data or control information than fitted.
+        sender: PID of who sent it, where `pass_credentials` was called; 0 where it has none here.
     """
 
     data: bytes
     fds: tuple[int, ...]
     pidfds: tuple[int, ...]
     truncated: bool
+    sender: int = 0
 
 
 def socketpair() -> tuple[int, int]:
@@ -132,11 +142,24 @@ def recvmsg(fd: int, size: int, flags: int = 0) -> Message:
     count = syscall("recvmsg", fd, ctypes.byref(header), flags | MSG_CMSG_CLOEXEC)
     fds: list[int] = []
     pidfds: list[int] = []
+    sender = 0
     for level, kind, data in parse_control(control.raw[: header.control_length]):
         if level == SOL_SOCKET and kind in {SCM_RIGHTS, SCM_PIDFD}:
             (fds if kind == SCM_RIGHTS else pidfds).extend(_descriptors(data))
+        elif level == SOL_SOCKET and kind == SCM_CREDENTIALS and len(data) >= _INT.size:
+            (sender,) = _INT.unpack_from(data)
     truncated = bool(header.flags & (MSG_TRUNC | MSG_CTRUNC))
-    return Message(buffer.raw[:count], tuple(fds), tuple(pidfds), truncated)
+    return Message(buffer.raw[:count], tuple(fds), tuple(pidfds), truncated, sender)
+
+
+def pass_credentials(fd: int) -> None:
+    """Have the kernel say who sent each message, in the receiver's numbers (SO_PASSCRED, unix(7)).
+
+    Args:
+        fd: the receiving socket.
+    """
+    value = ctypes.c_int(1)
+    syscall("setsockopt", fd, SOL_SOCKET, _SO_PASSCRED, ctypes.byref(value), ctypes.sizeof(value))
 
 
 def sendmsg(fd: int, data: bytes, fds: tuple[int, ...] = ()) -> None:
@@ -168,6 +191,53 @@ def sendmsg(fd: int, data: bytes, fds: tuple[int, ...] = ()) -> None:
 def is_unix(fd: int) -> bool:
     """Tell whether a socket is of AF_UNIX (SO_DOMAIN, socket(7))."""
     return _option(fd, _SO_DOMAIN) == _AF_UNIX
+
+
+class Description(NamedTuple):
+    """What a socket says of itself (socket(7)).
+
+    Attributes:
+        domain: AF_*.
+        type: SOCK_*.
+        protocol: of its domain.
+        listening: it takes connections.
+    """
+
+    domain: int
+    type: int
+    protocol: int
+    listening: bool
+
+
+def describe(fd: int) -> Description:
+    """Ask a socket what it is; that changes nothing in it.
+
+    Raises:
+        OSError: ENOTSOCK where it is none.
+    """
+    return Description(
+        _option(fd, _SO_DOMAIN),
+        _option(fd, _SO_TYPE),
+        _option(fd, _SO_PROTOCOL),
+        bool(_option(fd, _SO_ACCEPTCONN)),
+    )
+
+
+def name_of(fd: int, *, peer: bool = False) -> bytes:
+    """Ask a socket for its address, or its peer's: getsockname(2), getpeername(2).
+
+    Returns:
+        A struct sockaddr; b"" where there is no peer, or its family has no such names.
+    """
+    buffer = ctypes.create_string_buffer(_ADDRESS_SIZE)
+    length = ctypes.c_uint32(_ADDRESS_SIZE)
+    try:
+        syscall("getpeername" if peer else "getsockname", fd, buffer, ctypes.byref(length))
+    except OSError as error:
+        if error.errno not in {errno.ENOTCONN, errno.EOPNOTSUPP, errno.EINVAL}:
+            raise
+        return b""
+    return buffer.raw[: min(length.value, _ADDRESS_SIZE)]
 
 
 def peek_offset(fd: int) -> int:

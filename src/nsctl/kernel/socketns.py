@@ -65,3 +65,18 @@ def parse_scm_fds(raw: bytes) -> int:
         if line.startswith(_SCM_FDS):
             return int(line[len(_SCM_FDS) :])
     return 0
+
+
+def parse_tun_name(raw: bytes) -> bytes:
+    """Parse the name of the device that a descriptor of /dev/net/tun is attached to.
+
+    Args:
+        raw: a whole /proc/PID/fdinfo/FD.
+
+    Returns:
+        Its name in its network namespace; b"" where it is attached to none.
+    """
+    for line in raw.split(b"\n"):
+        if line.startswith(b"iff:\t"):
+            return line[5:]
+    return b""
