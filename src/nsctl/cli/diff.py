@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 from nsctl.cli import common
 from nsctl.model.namespace import TYPES, Holder
 from nsctl.model.owner import Owner
-from nsctl.model.part import Gap, Part
+from nsctl.model.part import CONTENTS, Gap, Part
 from nsctl.model.snapshot import Snapshot
 from nsctl.model.task import Task
 from nsctl.relate.diff import Change, Diff, NameChange, Process, diff
@@ -33,6 +33,7 @@ _OTHER_MATTERS = {
     Part.TIME_OFFSETS,
     Part.NETNSIDS,
     Part.MOUNTS,
+    *CONTENTS,
 }
 PARTS = tuple(part for part in Part if part not in _OTHER_MATTERS)
 

@@ -1,8 +1,15 @@
-"""`nsctl doctor`: what nsctl can do here, what not, why, and what would help."""
+"""`nsctl doctor`: what nsctl can do here, what not, why, and what would help.
+
+`nsctl doctor userns`: whether a user namespace can be made here, and what refused it if not.
+"""
 
 from __future__ import annotations
 
+import errno
+import os
+import pwd
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,12 +17,14 @@ from nsctl import host
 from nsctl.cli import common
 from nsctl.diagnose import engines, features, rights, sources
 from nsctl.diagnose.answer import Answer
-from nsctl.errors import EXIT_FAILED, EXIT_OK, NsctlError
+from nsctl.diagnose.userns import Examination, Switch, examine
+from nsctl.errors import EXIT_FAILED, EXIT_OK, NsctlError, UsageError, translate
 from nsctl.model.snapshot import Snapshot
 from nsctl.report.escape import escape, width
 from nsctl.report.jsonout import FORMAT_VERSION, document, envelope
 from nsctl.report.note import note, wrap
 from nsctl.report.style import Role, Style
+from nsctl.report.table import Column, table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +38,8 @@ _ROLES: dict[str, Role] = {
     "absent": "note",
     "unknown": "unknown",
 }
+_SWITCH_ROLES: dict[str, Role] = {"blocks": "bad", "restricts": "shared", "open": "good"}
+_VERDICT_LABEL = 10
 _TITLES = {
     "rights": "Rights",
     "kernel": "Kernel, by trying",
@@ -48,7 +59,15 @@ def arguments() -> argparse.ArgumentParser:
         "Show what nsctl can do here, what not and why, and what would help.",
         "Everything is tried, in a process that leaves nothing behind. No daemon is asked.",
     )
+    parser.add_argument(
+        "topic",
+        metavar="TOPIC",
+        nargs="?",
+        choices=("userns",),
+        help="userns: what forbids user namespaces here, and what would allow them",
+    )
     parser.add_argument("-J", "--json", action="store_true", help="print JSON")
+    parser.add_argument("--user", metavar="USER", help="with userns: try it as this user")
     parser.add_argument(
         "--color", choices=("auto", "always", "never"), default="auto", help="colour the output"
     )
@@ -63,6 +82,10 @@ def main(words: list[str]) -> int:
         The exit status: 1 only where nsctl cannot work at all.
     """
     args = arguments().parse_args(words)
+    if args.topic == "userns":
+        return _show_userns(args.user, as_json=args.json, colour=args.color)
+    if args.user is not None:
+        raise UsageError("--user goes with userns only", "nsctl doctor userns --user USER")
     fault: NsctlError | None = None
     snapshot: Snapshot | None = None
     try:
@@ -145,3 +168,131 @@ def _row(answer: Answer) -> dict[str, Any]:
     for key in ("cause", "remedy", "needs"):
         row[key] = row[key] or None
     return row
+
+
+# --- User namespaces ------------------------------------------------------------------------------
+
+
+def _show_userns(user: str | None, *, as_json: bool, colour: str) -> int:
+    """Examine and print.
+
+    Args:
+        user: the name or number of whom to try it as, None for the caller.
+        as_json: print JSON.
+        colour: see `nsctl.cli.common.style`.
+
+    Returns:
+        The exit status: 0, whatever was found.
+
+    Raises:
+        UsageError: there is no such user, or only root can become one.
+        KernelRefusal: nothing can be tried here.
+    """
+    who = None if user is None else _account(user)
+    began = time.time()
+    try:
+        found = examine(who)
+    except OSError as error:
+        raise translate(error, "try", "to make a user namespace") from error
+    if as_json:
+        sys.stdout.write(_userns_json(found, began))
+    else:
+        common.put(_userns_text(found, common.style(colour)))
+    return EXIT_OK
+
+
+def _account(user: str) -> tuple[int, int]:
+    try:
+        row = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
+    except (KeyError, OverflowError):
+        if not user.isdecimal() or int(user) >= 1 << 32:
+            raise UsageError(f"there is no user {user}") from None
+        who = (int(user), int(user))
+    else:
+        who = (row.pw_uid, row.pw_gid)
+    if os.geteuid() != 0 and who[0] != os.geteuid():
+        raise UsageError("only root can try it as somebody else", "leave --user out")
+    return who
+
+
+def _userns_text(found: Examination, style: Style) -> Iterator[str]:
+    yield from _verdict(found, style)
+    yield ""
+    columns = [
+        Column("SWITCH"),
+        Column("VALUE", shrink=True),
+        Column("STATE"),
+        Column("MEANS", shrink=True),
+    ]
+    roles = {2: [_SWITCH_ROLES.get(row.state) for row in found.switches]}
+    yield from table(columns, [_switch_cells(row) for row in found.switches], style, roles=roles)
+
+
+def _switch_cells(row: Switch) -> list[str]:
+    return [row.name, escape(row.value) or "-", row.state, escape(row.words)]
+
+
+def _verdict(found: Examination, style: Style) -> Iterator[str]:
+    who = f"{_user_name(found.facts.uid)} (uid {found.facts.uid})"
+    if found.can:
+        text = f"{who} can make user namespaces here, and they are of use."
+        yield from _painted(text, style, "good")
+        return
+    said = _error_words(found.error)
+    if found.made:
+        text = f"{who} can make user namespaces here, but they are of no use: {said}."
+    else:
+        text = f"{who} can make no user namespace here: {said}."
+    yield from _painted(text, style, "bad")
+    yield from _userns_line("because", found.cause.words, style)
+    if found.cause.allow:
+        yield from _userns_line("to allow", found.cause.allow, style)
+
+
+def _painted(text: str, style: Style, role: Role) -> Iterator[str]:
+    yield from (style.paint(line, role) for line in wrap(style.text(text), style.width))
+
+
+def _userns_line(label: str, text: str, style: Style) -> Iterator[str]:
+    room = None if style.width is None else max(style.width - _VERDICT_LABEL, _LEAST)
+    first, *others = wrap(style.text(escape(text)), room)
+    yield " " + style.paint(label, "heading") + " " * (_VERDICT_LABEL - 1 - len(label)) + first
+    yield from (" " * _VERDICT_LABEL + line for line in others)
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return escape(pwd.getpwuid(uid).pw_name)
+    except KeyError:
+        return "this user"
+
+
+def _error_words(number: int) -> str:
+    if number == -3:
+        return "a filter kills whoever tries"
+    if number < 0:
+        return "there was no answer in time"
+    return f"{os.strerror(number)} ({errno.errorcode.get(number, number)})"
+
+
+def _userns_json(found: Examination, began: float) -> str:
+    facts = found.facts
+    about: dict[str, Any] = {
+        "can": found.can,
+        "made": found.made,
+        "user": {"uid": facts.uid, "gid": facts.gid},
+        "error": None
+        if not found.error
+        else "SIGSYS"
+        if found.error == -3
+        else errno.errorcode.get(found.error, str(found.error)),
+        "cause": None if found.can else found.cause._asdict(),
+        "version": FORMAT_VERSION,
+        "began": began,
+        "ended": time.time(),
+        "boot_id": found.boot_id,
+        "read_from": ["/proc"],
+        "completeness": [],
+    }
+    rows = [{**row._asdict(), "value": row.value or None} for row in found.switches]
+    return document("switches", rows, about)

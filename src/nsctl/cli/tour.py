@@ -108,18 +108,52 @@ def _stops(root: str, before: str, saved: str) -> tuple[Stop, ...]:
             "docker inspect for the PID, then ls -l /proc/PID/ns and /proc/PID/status",
         ),
         Stop(
+            "Who listens in tour-web's network, and whose sockets are these?",
+            ("net", "tour-web"),
+            "Interfaces, routes and sockets with all their processes, from the host: the image needs "
+            "neither ip nor ss, and two containers that share a network are both named.",
+            "nsenter -t PID -n ss -tunap, which names no container",
+        ),
+        Stop(
+            "What of the host's tree of control groups can each see?",
+            ("cgroup",),
+            "Each begins at its own group and sees none but that. tour-nosy sees the host's "
+            "processes, and so reads the names of their groups: services that leak are counted.",
+            "find /sys/fs/cgroup, inside and outside, and counting",
+        ),
+        Stop(
+            "Whose are shared memory, semaphores and queues?",
+            ("ipc",),
+            "Each has its own; the host's cannot be reached from any of them. Of what there is, owners "
+            "and attached processes are told, and nothing is read or changed.",
+            "ipcs, inside each, if the image has it; POSIX queues by mounting their file system",
+        ),
+        Stop(
+            "What is each called, inside?",
+            ("uts",),
+            "tour-nosy has the host's name because it is in the host's namespace.",
+            "hostname, inside each",
+        ),
+        Stop(
             "Whose clock is wrong?",
-            ("show", "tour-late"),
-            "No mainstream engine sets clocks off from its command line; uptime inside is two "
-            "days more than outside.",
+            ("time",),
+            "tour-late's is two days ahead: uptime inside says so. No mainstream engine sets clocks "
+            "off from its command line.",
             "cat /proc/PID/timens_offsets, which shows the offsets for children",
         ),
         Stop(
             "Which user outside is root inside?",
-            ("tree", "-t", "user"),
-            "Each line is a user namespace with its map: first id inside, first id outside, how "
-            "many. Ranges that do not overlap cannot touch each other's files.",
-            "cat /proc/PID/uid_map, once for each container",
+            ("idmap",),
+            "Each row is a user namespace; the ruler shows whose ids are whose. Ranges that do not "
+            "overlap cannot touch each other's files.",
+            "cat /proc/PID/uid_map, once for each container, and /etc/subuid",
+        ),
+        Stop(
+            "Could an ordinary user do this too?",
+            ("doctor", "userns"),
+            "Every switch that can forbid it, and whether it does. What is not present here is no "
+            "finding.",
+            "sysctl kernel.unprivileged_userns_clone, which most kernels do not have",
         ),
         Stop(
             "And from inside?",

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from nsctl.cli import common
 from nsctl.model.namespace import TYPES, NamespaceType
-from nsctl.model.part import Part
+from nsctl.model.part import CONTENTS, Part
 from nsctl.relate.hierarchy import By, Node, hierarchy
 from nsctl.relate.members import Membership
 from nsctl.report import tree
@@ -20,8 +19,10 @@ from nsctl.report.units import counted, extents, shift
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from typing import Any
 
-PARTS = tuple(part for part in Part if part not in {Part.NETNSIDS, Part.COMMANDS, Part.CREDENTIALS})
+_OTHER_MATTERS = {Part.NETNSIDS, Part.COMMANDS, Part.LEADERS, Part.CREDENTIALS, *CONTENTS}
+PARTS = tuple(part for part in Part if part not in _OTHER_MATTERS)
 
 
 def arguments() -> argparse.ArgumentParser:

@@ -14,12 +14,13 @@ from collections.abc import Callable
 from nsctl import __version__
 from nsctl.cli import common  # noqa: F401  (for errors: later its file may be a container's)
 from nsctl.cli.getopt import Option, Parsed, describe, parse
-from nsctl.errors import NsctlError, UsageError, translate
+from nsctl.errors import UsageError
 from nsctl.model.namespace import NamespaceType
 from nsctl.report import escape  # noqa: F401  (the same)
 from nsctl.unshare.act import BINFMT, PROPAGATIONS, act
 from nsctl.unshare.begin import become, environment
 from nsctl.unshare.ids import IdRange, parse_range
+from nsctl.unshare.refusal import explain
 from nsctl.unshare.request import Request
 
 _TYPES = {
@@ -136,14 +137,10 @@ def _serve(words: list[str], *, called: str, refused: int) -> int:
     request = _request(given)
     environ = _environment(given)
     sys.stdout.flush()
-    status = act(request, _explain)
+    status = act(request, explain)
     if status is None:
         become([os.fsencode(word) for word in given.operands], environ)
     return status
-
-
-def _explain(error: OSError, operation: str, subject: str) -> NsctlError:
-    return translate(error, operation, subject)
 
 
 # --- What is asked for ---------------------------------------------------------------------------

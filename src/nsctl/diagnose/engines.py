@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Collection, Mapping
-from typing import NamedTuple
 
 from nsctl.diagnose.answer import Answer, State
+from nsctl.model.record import NamedTuple
 
 
 class Engine(NamedTuple):

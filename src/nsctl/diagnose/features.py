@@ -7,14 +7,14 @@ told to who lacks it.
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from nsctl.diagnose.answer import Answer, state_of, words_of
 from nsctl.diagnose.helper import Outcome, ask
-from nsctl.diagnose.switches import why_no_user_namespace
+from nsctl.diagnose.userns import explain
 from nsctl.kernel import process
 from nsctl.kernel.procfs import ProcFs
 from nsctl.model import capabilities
+from nsctl.model.record import NamedTuple
 
 
 class Feature(NamedTuple):
@@ -129,6 +129,13 @@ FEATURES: tuple[Feature, ...] = (
         "walking the kernel's own lists",
         f"{_BUILT_WITH} CONFIG_DEBUG_INFO_BTF",
     ),
+    Feature(
+        "kernel-lists",
+        "the kernel's own lists",
+        "a fast snapshot of a big host, and what /proc hides",
+        f"{_BUILT_WITH} CONFIG_DEBUG_INFO_BTF, 5.17 or newer",
+        "CAP_BPF and CAP_PERFMON",
+    ),
     Feature("cgroup-layout", "control groups", "services, limits", "a mounted cgroup file system"),
     Feature(
         "overlay",
@@ -195,7 +202,8 @@ def _answer(feature: Feature, outcome: Outcome) -> Answer:
     if state == "missing":
         remedy = f"takes {feature.since}"
     elif _is_about_users(feature.id, outcome):
-        remedy = why_no_user_namespace(outcome.error)
+        found = explain(outcome.error)
+        remedy = f"{found.words}; {found.allow}" if found.allow else found.words
     elif feature.id == "sealed-memfd":
         remedy = "set sysctl vm.memfd_noexec below 2"
     else:

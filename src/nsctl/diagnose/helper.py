@@ -28,6 +28,7 @@ _BOOT = (
     "from nsctl.diagnose.helper import main; main(sys.argv[2:])"
 )
 _CHUNK = 65536
+_USER = "--user="
 
 
 class Outcome(NamedTuple):
@@ -35,7 +36,7 @@ class Outcome(NamedTuple):
 
     Attributes:
         error: error number, 0 for success; -1 where there was no answer in time, -2 where the
-            probe itself failed.
+            probe itself failed, -3 where a filter of system calls killed it (seccomp(2)).
         detail: the step that failed, or what was found.
     """
 
@@ -44,14 +45,18 @@ class Outcome(NamedTuple):
 
 
 NO_ANSWER = Outcome(-1, "no answer in time")
+KILLED = Outcome(-3, "killed by a filter of system calls")
 
 
-def ask(probes: Iterable[str], seconds: float = TOTAL_SECONDS) -> dict[str, Outcome]:
+def ask(
+    probes: Iterable[str], seconds: float = TOTAL_SECONDS, *, user: tuple[int, int] | None = None
+) -> dict[str, Outcome]:
     """Try things in a helper process.
 
     Args:
-        probes: names of `nsctl.diagnose.probes.PROBES`.
+        probes: names of `nsctl.diagnose.probes.PROBES` or `nsctl.diagnose.userns_trials.TRIALS`.
         seconds: how long all of them may take together.
+        user: user and group id to try them as, which takes root; None for the caller.
 
     Returns:
         How each went; `NO_ANSWER` for those that were not tried in time.
@@ -61,15 +66,19 @@ def ask(probes: Iterable[str], seconds: float = TOTAL_SECONDS) -> dict[str, Outc
     """
     wanted = list(probes)
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    command = [sys.executable, "-I", "-S", "-B", "-c", _BOOT, root, *wanted]
+    who = [] if user is None else [f"{_USER}{user[0]}:{user[1]}"]
+    command = [sys.executable, "-I", "-S", "-B", "-c", _BOOT, root, *who, *wanted]
     reading, writing = os.pipe()
+    # Its end of file stands for /dev/null, which a changed root may lack.
+    nothing, other = os.pipe()
+    os.close(other)
     try:
         pid = os.posix_spawn(
             sys.executable,
             command,
             {"PATH": os.defpath},
             file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, nothing, 0),
                 (os.POSIX_SPAWN_DUP2, writing, 1),
             ],
         )
@@ -78,6 +87,7 @@ def ask(probes: Iterable[str], seconds: float = TOTAL_SECONDS) -> dict[str, Outc
         raise
     finally:
         os.close(writing)
+        os.close(nothing)
     try:
         lines = _read(reading, seconds)
     finally:
@@ -117,11 +127,28 @@ def main(names: list[str]) -> NoReturn:
     unshare.set_parent_death_signal(signal.SIGKILL)
     from nsctl.diagnose.probes import PROBES
 
+    known = dict(PROBES)
+    if any(name not in known for name in names):
+        from nsctl.diagnose.userns_trials import TRIALS
+
+        known.update(TRIALS)
+    if names and names[0].startswith(_USER):
+        _become(*map(int, names[0].removeprefix(_USER).split(":")))
+        names = names[1:]
     for name in names:
-        outcome = _try(name, PROBES[name])
+        outcome = _try(name, known[name])
         line = json.dumps([name, *outcome]).encode() + b"\n"
         os.write(1, line)
     os._exit(0)
+
+
+def _become(uid: int, gid: int) -> None:
+    """Become an ordinary user whose own files of /proc stay his."""
+    os.setgroups([])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    unshare.set_dumpable(True)
+    unshare.set_parent_death_signal(signal.SIGKILL)
 
 
 def _try(name: str, probe: Callable[[], str | None]) -> Outcome:
@@ -138,9 +165,9 @@ def _try(name: str, probe: Callable[[], str | None]) -> Outcome:
     finally:
         os.close(reading)
         os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        _, status = os.waitpid(pid, 0)
     if not lines:
-        return NO_ANSWER
+        return KILLED if os.waitstatus_to_exitcode(status) == -signal.SIGSYS else NO_ANSWER
     error, detail = json.loads(lines[0])
     return Outcome(error, detail)
 

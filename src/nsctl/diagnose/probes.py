@@ -22,6 +22,8 @@ from nsctl.kernel import (
     executable,
     kcmp,
     listns,
+    lists,
+    lists_refusal,
     mount,
     mountinfo,
     nsfs,
@@ -198,6 +200,25 @@ def kernel_types() -> None:
         raise Failed("what is there is of another form", errno.ENOENT)
 
 
+def kernel_lists() -> str:
+    """Walking the kernel's own lists, as a snapshot of a big host does."""
+    try:
+        found = lists.read(0, files=lists.SOME_FILES)
+    except OSError as error:
+        cause, _ = lists_refusal.explain(error, process.capget().effective)
+        raise Failed(f"they {cause}", error.errno or 0) from error
+    if found.level:
+        raise Failed(
+            "they are those of the caller's PID namespace, not the initial one", errno.EPERM
+        )
+    said = ["processes", "descriptors"]
+    if found.spaces:
+        said.append("namespaces")
+    if found.binds is not None:
+        said.append("bind mounts of namespaces")
+    return f"for a fast snapshot: {', '.join(said)}"
+
+
 def control_groups() -> str:
     """Which hierarchies of control groups are mounted."""
     lines = mountinfo.parse(ProcFs().read("self/mountinfo", 1 << 28))
@@ -338,6 +359,7 @@ PROBES: dict[str, Probe] = {
     "kcmp": compare_tables,
     "bpf": bpf_programs,
     "btf": kernel_types,
+    "kernel-lists": kernel_lists,
     "cgroup-layout": control_groups,
     "overlay": overlay,
     "overlay-userxattr": overlay_of_user,

@@ -10,6 +10,7 @@ _WORDS: dict[Part, str] = {
     Part.TASKS: "processes",
     Part.CGROUPS: "control groups of processes",
     Part.COMMANDS: "command lines",
+    Part.LEADERS: "command lines of first processes",
     Part.CREDENTIALS: "users and capabilities",
     Part.NAMESPACES: "namespaces",
     Part.RELATIONS: "parents and owners",
@@ -26,6 +27,10 @@ _WORDS: dict[Part, str] = {
     Part.INFLIGHT: "unread messages",
     Part.MOUNTS: "mounts",
     Part.CONTAINERS: "containers",
+    Part.UTS_NAMES: "host names inside",
+    Part.IPC_OBJECTS: "System V and POSIX objects",
+    Part.CGROUP_TREE: "tree of control groups",
+    Part.ACCOUNTS: "accounts and subordinate ids",
 }
 _STATES: dict[PartState, State] = {
     PartState.READ: "ok",

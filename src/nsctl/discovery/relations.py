@@ -7,6 +7,7 @@ Source: ioctl_nsfs(2).
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 
 from nsctl.discovery.draft import Draft
 from nsctl.discovery.members import Members
@@ -20,9 +21,16 @@ _HIERARCHICAL = frozenset({NamespaceType.USER, NamespaceType.PID})
 
 def run(draft: Draft) -> None:
     """Ask every namespace that can be opened."""
+    fill(draft, list(draft.namespaces))
+
+
+def fill(draft: Draft, keys: Collection[tuple[NamespaceType, int]]) -> None:
+    """Ask some namespaces."""
+    if not keys:
+        return
     members = Members(draft)
     closed = 0
-    for kind, ino in list(draft.namespaces):
+    for kind, ino in keys:
         with members.open(kind, ino) as fd:
             if fd is not None:
                 _ask(draft, kind, ino, fd)
@@ -69,6 +77,8 @@ def _related(draft: Draft, fd: int, parent_of: NamespaceType | None) -> int:
         kind, ino = parent_of or NamespaceType.USER, nsfs.inode(related)
         if (kind, ino) not in draft.namespaces:
             draft.add_namespace(kind, ino)
+            # Nothing else may lead to it, and what it says of itself is asked later.
+            draft.keep(kind, ino, related)
             _ask(draft, kind, ino, related)
         return ino
     finally:

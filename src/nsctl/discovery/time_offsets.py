@@ -1,7 +1,8 @@
 """The offsets of every time namespace.
 
 /proc/PID/timens_offsets shows those of the namespace for children (time_namespaces(7)), so
-whatever process has a namespace for its children is asked, not whatever is in it.
+whatever process has a namespace for its children is asked, not whatever is in it. A namespace that
+is for nobody's children is visited: who joins it is in it and has it for its children.
 """
 
 from __future__ import annotations
@@ -11,7 +12,11 @@ import os
 from nsctl.discovery.draft import Draft
 from nsctl.kernel.procfs import parse_ns_link, parse_timens_offsets, read_file
 from nsctl.model.namespace import TIME_FOR_CHILDREN, NamespaceType, TimeOffsets
-from nsctl.model.part import Gap, Part, PartState
+from nsctl.model.part import Part
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nsctl.child.visit import Hall
 
 
 def run(draft: Draft) -> None:
@@ -21,33 +26,42 @@ def run(draft: Draft) -> None:
         for_children = task.ns[TIME_FOR_CHILDREN]
         if for_children > 0:
             by_ino.setdefault(for_children, []).append(task.pid)
-    refused: set[tuple[NamespaceType, int]] = set()
-    unknown = 0
-    for (kind, ino), namespace in draft.namespaces.items():
-        if kind is not NamespaceType.TIME:
-            continue
-        unknown += ino not in by_ino
-        for pid in by_ino.get(ino, ()):
-            try:
-                offsets = _read(draft, pid, ino)
-            except PermissionError:
-                refused.add((kind, ino))
-                continue
-            if offsets is not None:
-                refused.discard((kind, ino))
-                draft.namespaces[kind, ino] = namespace._replace(offsets=offsets)
-                break
-    draft.note_unopened(Part.TIME_OFFSETS, "offsets", refused)
+    unknown: list[int] = []
+    for kind, ino in draft.namespaces:
+        if kind is NamespaceType.TIME:
+            offsets = _ask(draft, ino, by_ino.get(ino, []))
+            if offsets is None:
+                unknown.append(ino)
+            else:
+                _put(draft, ino, offsets)
     if unknown:
-        draft.gaps.append(
-            Gap(
-                Part.TIME_OFFSETS,
-                draft.proc.root,
-                f"offsets of {unknown} time namespace{'s' if unknown > 1 else ''}",
-                PartState.PARTIAL,
-                "no process there could be asked for them",
-            )
-        )
+        _visit(draft, unknown)
+
+
+def _put(draft: Draft, ino: int, offsets: TimeOffsets) -> None:
+    key = NamespaceType.TIME, ino
+    draft.namespaces[key] = draft.namespaces[key]._replace(offsets=offsets)
+
+
+def _ask(draft: Draft, ino: int, pids: list[int]) -> TimeOffsets | None:
+    """Read the offsets through whichever process answers."""
+    for pid in pids:
+        try:
+            offsets = _read(draft, pid, ino)
+        except PermissionError:
+            continue
+        if offsets is not None:
+            return offsets
+    return None
+
+
+def _visit(draft: Draft, inodes: list[int]) -> None:
+    from nsctl.discovery.visiting import Visits
+
+    def take(ino: int, hall: Hall, _: int) -> None:
+        _put(draft, ino, parse_timens_offsets(hall.texts["offsets"]))
+
+    Visits(draft, Part.TIME_OFFSETS, "offsets").each(NamespaceType.TIME, inodes, take)
 
 
 def _read(draft: Draft, pid: int, ino: int) -> TimeOffsets | None:

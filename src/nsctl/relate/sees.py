@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from nsctl.model.namespace import ABSENT, TYPES, UNREADABLE, NamespaceType
 from nsctl.model.part import Part, PartState
+from nsctl.model.record import NamedTuple
 from nsctl.model.snapshot import Snapshot
 from nsctl.relate.groups import Group
 
@@ -51,7 +50,7 @@ def sees(snapshot: Snapshot, group: Group) -> Sight:
     )
     if snapshot.parts.get(Part.RELATIONS, PartState.NOT_ASKED) is PartState.NOT_ASKED:
         return Sight(None, None, parts)
-    nested = _nested(snapshot, group.isolation[_PID])
+    nested = nested_pid_namespaces(snapshot, group.isolation[_PID])
     mine = set(group.pids)
     visible = [
         task
@@ -62,8 +61,8 @@ def sees(snapshot: Snapshot, group: Group) -> Sight:
     return Sight(of_host, len(visible) - of_host, parts)
 
 
-def _nested(snapshot: Snapshot, ino: int) -> set[int]:
-    """A PID namespace and all that are nested in it."""
+def nested_pid_namespaces(snapshot: Snapshot, ino: int) -> set[int]:
+    """A PID namespace and all that are nested in it: whoever is in one of these is seen in it."""
     parents = {
         ns.id.ino: ns.parent for ns in snapshot.namespaces if ns.id.type is NamespaceType.PID
     }

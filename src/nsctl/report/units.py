@@ -47,3 +47,34 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 def extents(ranges: Iterable[IdExtent]) -> str:
     """Say an id map: "0 -> 1000 x1, 1 -> 100000 x65536", "empty" for one without a line."""
     return ", ".join(f"{r.inside} -> {r.outside} x{r.length}" for r in ranges) or "empty"
+
+
+def exact_shift(nanoseconds: int) -> str:
+    """Say a clock's offset with nothing rounded: "+2d", "-1.5s", "+1d 3h 20m 3.000000001s"."""
+    if not nanoseconds:
+        return "0"
+    sign = "-" if nanoseconds < 0 else "+"
+    whole, fraction = divmod(abs(nanoseconds), 1_000_000_000)
+    words = []
+    for size, letter in _UNITS[:-1]:
+        count, whole = divmod(whole, size)
+        if count:
+            words.append(f"{count}{letter}")
+    if whole or fraction:
+        digits = f".{fraction:09d}".rstrip("0") if fraction else ""
+        words.append(f"{whole}{digits}s")
+    return sign + " ".join(words)
+
+
+def size(number: int) -> str:
+    """Say a number of bytes: "512", "64K", "1.5G"; a power of 1024 each letter."""
+    for letter, unit in (
+        ("P", 1 << 50),
+        ("T", 1 << 40),
+        ("G", 1 << 30),
+        ("M", 1 << 20),
+        ("K", 1 << 10),
+    ):
+        if number >= unit:
+            return f"{number / unit:.1f}".removesuffix(".0") + letter
+    return str(number)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nsctl.diagnose import engines, features, helper, probes, rights, sources, switches
+from nsctl.diagnose import engines, features, helper, probes, rights, sources
 from nsctl.diagnose.answer import Answer, state_of, words_of
 from nsctl.diagnose.helper import NO_ANSWER, Outcome, ask
 from nsctl.kernel.procfs import ProcFs
@@ -135,28 +135,6 @@ def test_a_probe_that_fails_by_its_own_fault_is_told_as_such() -> None:
 def test_a_helper_that_takes_too_long_is_ended() -> None:
     found = ask(["namespace-types"], seconds=0.0)
     assert found == {"namespace-types": NO_ANSWER}
-
-
-def test_switches_against_user_namespaces_are_named(tmp_path: Path) -> None:
-    proc = proc_of(
-        tmp_path,
-        seccomp=2,
-        sys__user__max_user_namespaces="0\n",
-        sys__kernel__apparmor_restrict_unprivileged_userns="1\n",
-        sys__kernel__unprivileged_userns_clone="1\n",
-    )
-    said = switches.why_no_user_namespace(errno.EPERM, proc)
-    assert "user.max_user_namespaces is 0" in said
-    assert "apparmor_restrict_unprivileged_userns is 1" in said
-    assert "unprivileged_userns_clone" not in said
-    assert "seccomp filter" in said
-
-
-def test_where_no_switch_is_set_the_error_number_is_explained(tmp_path: Path) -> None:
-    proc = proc_of(tmp_path, sys__user__max_user_namespaces="15000\n")
-    assert "32 levels" in switches.why_no_user_namespace(errno.ENOSPC, proc)
-    assert "chroot" in switches.why_no_user_namespace(errno.EPERM, proc)
-    assert switches.why_no_user_namespace(errno.EINVAL, proc) == ""
 
 
 def test_each_capability_that_is_lacking_is_a_line_with_its_use(tmp_path: Path) -> None:
