@@ -158,7 +158,7 @@ def test_the_default_filter_lets_the_last_stage_through(twin: bool) -> None:
     plan = STATUS._replace(
         capabilities=root_with(DEFAULT),
         filters=(Filter(default.program, default.flags),),
-        init=True,
+        mode="init",
         setsid=True,
         death_signal=signal.SIGKILL,
     )
@@ -206,7 +206,7 @@ def test_signals_are_as_a_new_program_expects_them(twin: bool) -> None:
 def test_the_command_has_a_session_of_its_own(twin: bool) -> None:
     code = "import os; print(os.getsid(0) == os.getpid() == os.getpgrp())"
     assert run(python(code, setsid=True), twin=twin) == (0, "True\n")
-    assert run(python(code, setsid=True, init=True), twin=twin) == (0, "True\n")
+    assert run(python(code, setsid=True, mode="init"), twin=twin) == (0, "True\n")
     assert run(python(code), twin=twin) == (0, "False\n")
 
 
@@ -250,7 +250,7 @@ def test_only_the_kept_descriptors_reach_the_command(twin: bool) -> None:
         plan = python(DESCRIPTORS, keep=(opened[3], opened[1]))
         _, output = run(plan, twin=twin, pass_fds=opened, go=True)
         assert output == f"{[0, 1, 2, opened[1], opened[3]]}\n"
-        _, output = run(python(DESCRIPTORS, init=True), "pid", twin=twin, pass_fds=opened)
+        _, output = run(python(DESCRIPTORS, mode="init"), "pid", twin=twin, pass_fds=opened)
         assert output == "[0, 1, 2]\n"
         _, output = run(python(DESCRIPTORS, keep=None), twin=twin, pass_fds=opened)
         assert set(opened) <= set(json.loads(output))
@@ -367,7 +367,7 @@ def test_a_command_that_cannot_be_executed_has_the_shells_status(
         (os.fsencode(tmp_path / "closed"), (), errno.EACCES, 126),
         (b"/etc/passwd/x", (), errno.ENOTDIR, 126),
     ):
-        failure, code = refusal(Plan((name,), env, init=init), twin=twin)
+        failure, code = refusal(Plan((name,), env, mode="init" if init else "exec"), twin=twin)
         assert (failure.step, failure.errno, code) == ("EXEC", number, status), name
         assert failure.exit_status == status
 
@@ -396,7 +396,7 @@ def test_a_command_is_searched_in_its_own_environments_path(twin: bool, tmp_path
     [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 143), ("kill -KILL $$", 137)],
 )
 def test_the_commands_end_is_passed_on(twin: bool, script: str, status: int) -> None:
-    assert run(shell(script, init=True), "pid", twin=twin) == (status, "")
+    assert run(shell(script, mode="init"), "pid", twin=twin) == (status, "")
 
 
 def test_without_init_the_last_stage_becomes_the_command(twin: bool) -> None:
@@ -417,7 +417,7 @@ def test_pid_1_passes_signals_on(twin: bool, number: int) -> None:
         "print('ready', flush=True)\n"
         f"print(signal.sigwaitinfo([{number:d}]).si_signo)\n"
     )
-    with running(python(code, init=True, setsid=True), "pid", twin=twin) as started:
+    with running(python(code, mode="init", setsid=True), "pid", twin=twin) as started:
         started.started()
         output = started.process.stdout
         assert output is not None
@@ -428,7 +428,7 @@ def test_pid_1_passes_signals_on(twin: bool, number: int) -> None:
 
 
 def test_a_signal_that_comes_before_the_command_is_not_lost(twin: bool) -> None:
-    with running(shell("sleep 1000", init=True), "pid", twin=twin, go=True) as started:
+    with running(shell("sleep 1000", mode="init"), "pid", twin=twin, go=True) as started:
         await_ready(started.report)
         os.kill(started.inner, signal.SIGTERM)
         started.release()
@@ -453,12 +453,12 @@ os.read(0, 1)
 
 
 def test_pid_1_reaps_orphans(twin: bool) -> None:
-    with running(python(ORPHANS, init=True), "pid", twin=twin) as started:
+    with running(python(ORPHANS, mode="init"), "pid", twin=twin) as started:
         see_orphans_reaped(started, lambda: started.inner)
 
 
 def test_outside_a_pid_namespace_orphans_come_to_the_last_stage(twin: bool) -> None:
-    with running(python(ORPHANS, init=True), twin=twin) as started:
+    with running(python(ORPHANS, mode="init"), twin=twin) as started:
         see_orphans_reaped(started, lambda: started.process.pid)
 
 
@@ -480,7 +480,7 @@ def see_orphans_reaped(started: Running, above: Callable[[], int]) -> None:
 def test_pid_1_holds_no_more_than_the_command(twin: bool) -> None:
     plan = STATUS._replace(
         argv=(b"cat",),
-        init=True,
+        mode="init",
         setsid=True,
         capabilities=CapabilitySets(NET_RAW, NET_RAW, NET_RAW, NET_RAW, NET_RAW),
         uid=1234,
@@ -504,13 +504,13 @@ def test_pid_1_holds_no_more_than_the_command(twin: bool) -> None:
 
 
 def test_pid_1_lives_with_filters_that_hide_signals_from_it(twin: bool) -> None:
-    plan = shell("exit 7", init=True, filters=(refusing("rt_sigtimedwait"),), no_new_privs=True)
+    plan = shell("exit 7", mode="init", filters=(refusing("rt_sigtimedwait"),), no_new_privs=True)
     assert run(plan, "pid", twin=twin) == (7, "")
 
 
 def test_pid_1_ends_if_the_filters_hide_the_commands_end(twin: bool) -> None:
     hiding = refusing("wait4", "waitid", "waitpid")
-    plan = shell("exit 7", init=True, filters=(hiding,), no_new_privs=True)
+    plan = shell("exit 7", mode="init", filters=(hiding,), no_new_privs=True)
     assert run(plan, "pid", twin=twin)[0] == 125
 
 
@@ -519,7 +519,7 @@ def test_pid_1_ends_if_the_filters_hide_the_commands_end(twin: bool) -> None:
 
 @pytest.mark.parametrize("init", [False, True])
 def test_nothing_runs_before_the_go(twin: bool, init: bool) -> None:
-    plan = shell("echo ran", init=init, capabilities=root_with(DEFAULT))
+    plan = shell("echo ran", mode="init" if init else "exec", capabilities=root_with(DEFAULT))
     with running(plan, twin=twin, go=True) as started:
         await_ready(started.report)
         assert children(started.process.pid) == []
@@ -533,7 +533,7 @@ def test_a_go_that_never_comes_ends_it(twin: bool) -> None:
     ours, theirs = os.pipe()
     os.close(theirs)
     try:
-        plan = shell("echo ran", go=ours, init=True)
+        plan = shell("echo ran", go=ours, mode="init")
         failure, code = refusal(plan, twin=twin, pass_fds=[ours])
         assert (failure.step, failure.errno, code) == ("GO", errno.ECANCELED, 125)
     finally:
@@ -545,7 +545,7 @@ def test_a_parent_that_has_already_ended_is_seen(twin: bool) -> None:
     pidfd = os.pidfd_open(ended.pid)
     try:
         ended.wait()
-        plan = shell("exit 0", parent=pidfd, death_signal=signal.SIGKILL, init=True)
+        plan = shell("exit 0", parent=pidfd, death_signal=signal.SIGKILL, mode="init")
         failure, code = refusal(plan, "pid", twin=twin, pass_fds=[pidfd])
         assert (failure.step, failure.errno, code) == ("PARENT", errno.ESRCH, 125)
     finally:
@@ -565,7 +565,7 @@ def test_a_parent_that_lives_is_no_obstacle(twin: bool) -> None:
 def test_the_command_dies_with_the_parent(twin: bool, init: bool) -> None:
     plan = shell(
         "echo runs; exec cat",
-        init=init,
+        mode="init" if init else "exec",
         death_signal=signal.SIGKILL,
         uid=1234,
         gid=1234,
@@ -608,7 +608,7 @@ def test_nobody_can_look_into_it_before_exec(twin: bool) -> None:
 
 
 def test_pid_1_is_readable_where_it_holds_nothing_that_the_command_does_not(twin: bool) -> None:
-    plan = Plan((b"cat",), (PATH,), uid=1234, gid=1234, capabilities=NOTHING, init=True)
+    plan = Plan((b"cat",), (PATH,), uid=1234, gid=1234, capabilities=NOTHING, mode="init")
     with running(plan, "pid", twin=twin) as started:
         started.started()
         inner = started.inner
@@ -621,7 +621,7 @@ def test_pid_1_is_readable_where_it_holds_nothing_that_the_command_does_not(twin
 
 
 def test_the_executable_of_pid_1_cannot_be_overwritten(twin: bool) -> None:
-    with running(Plan((b"cat",), (PATH,), init=True), "pid", twin=twin) as started:
+    with running(Plan((b"cat",), (PATH,), mode="init"), "pid", twin=twin) as started:
         started.started()
         path = f"/proc/{started.inner}/exe"
         with pytest.raises(OSError, match=r"Read-only|Text file busy"):

@@ -70,7 +70,7 @@ def test_root_of_a_user_namespace_gets_what_the_plan_says(
         """
 allowing = seccomp.compile_profile({"defaultAction": "SCMP_ACT_ALLOW"})
 plan = STATUS._replace(
-    init=True, setsid=True, uid=0, gid=0, capabilities=sets(), umask=0o77,
+    mode="init", setsid=True, uid=0, gid=0, capabilities=sets(), umask=0o77,
     death_signal=signal.SIGKILL, filters=(Filter(allowing.program),), keyring=b"",
 )
 code, output = run(plan, "user=0", "pid", twin=twin)
@@ -146,7 +146,7 @@ def attempt(act):
     except OSError as error:
         result.append(error.strerror)
 
-with running(Plan((b"cat",), init=True, uid=0, gid=0), "user=0", "pid", twin=twin) as started:
+with running(Plan((b"cat",), mode="init", uid=0, gid=0), "user=0", "pid", twin=twin) as started:
     started.started()
     if twin:
         # The interpreter stays closed to everybody.

@@ -1,6 +1,6 @@
 """The last stage in Python, for machines that native/stage2 is not built for.
 
-The same plan, order, report and exit statuses as native/stage2.c, which explains the order; change
+What enters is stage2's alone. The same plan, order, report and exit statuses as native/stage2.c, which explains the order; change
 the two together. It runs inside the helper, which was started from an executable that nobody can
 overwrite (`nsctl.child.stage2`). What differs: as PID 1 it stays unreadable for others, since the
 memory of the helper that it was may hold what the container should not see.
@@ -15,7 +15,6 @@ import os
 import resource
 import signal
 from collections.abc import Iterator
-from typing import NoReturn
 
 from nsctl.child.plan import Plan, check
 from nsctl.child.report import NUMBERS, RECORD
@@ -24,10 +23,15 @@ from nsctl.errors import (
     EXIT_NOT_FOUND,
     EXIT_REFUSED_BEFORE_START,
     KernelRefusal,
+    NsctlError,
 )
 from nsctl.kernel import process, seccomp
 from nsctl.kernel.unshare import set_dumpable, set_parent_death_signal
 from nsctl.model.task import CapabilitySets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _SEARCHED = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PATH_MOST = 4096
@@ -55,13 +59,16 @@ def run(plan: Plan, report: int) -> NoReturn:
         report: writing end of the report.
 
     Raises:
-        NsctlError: as `nsctl.child.plan.check` does; nothing has been applied then.
+        NsctlError: as `nsctl.child.plan.check` does, or the plan enters something, which needs
+            stage2; nothing has been applied then.
     """
     check(plan, report)
+    if plan.enters:
+        raise NsctlError("enter", "a container", "this machine has no last stage that could")
     try:
         _stay_unreadable()
         _calm_signals()
-        if plan.init:
+        if plan.mode == "init":
             process.set_name(_NAME)
         _arrange_descriptors(plan, report)
         _new_session(plan)
@@ -69,7 +76,7 @@ def run(plan: Plan, report: int) -> NoReturn:
         _set_limits(plan)
         own = _give_up_powers(plan)
         _wait_for_go(plan, report)
-        if plan.init:
+        if plan.mode == "init":
             _stay(plan, report, own)
         _execute(plan)
     except _Stopped as stopped:
@@ -296,7 +303,7 @@ def _give_up_powers(plan: Plan) -> int | None:
         with _step("SECUREBITS"):
             process.set_securebits(plan.securebits)
     own = None
-    if plan.init:
+    if plan.mode == "init":
         with _step("FORK"):
             process.set_child_subreaper()
             own = os.pidfd_open(os.getpid())

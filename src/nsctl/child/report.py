@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno as _errno
 import os
 import struct
-from typing import NamedTuple
 
 from nsctl.errors import (
     EXIT_NOT_EXECUTABLE,
@@ -20,6 +19,7 @@ from nsctl.errors import (
     EXIT_REFUSED_BEFORE_START,
     KernelRefusal,
 )
+from nsctl.model.record import NamedTuple
 
 RECORD = struct.Struct("<III")
 
@@ -45,6 +45,13 @@ STEPS = (
     Step("PLAN", "read", "the plan of the last stage (byte {})"),
     Step("DUMPABLE", "close", "the last stage's memory to others"),
     Step("DESCRIPTORS", "arrange", "descriptor {}"),
+    Step("LABEL", "set", "the security label of the command"),
+    Step("NAMESPACES", "join", "the namespaces"),
+    Step("VIEW", "make", "a view of the host with the container's network"),
+    Step("ROOT", "change to", "the root directory"),
+    Step("DIRECTORY", "change to", "the working directory"),
+    Step("CGROUP", "join", "the control group"),
+    Step("TERMINAL", "make", "a terminal"),
     Step("SESSION", "make", "a new session"),
     Step("KEYRING", "join", "a new session keyring"),
     Step("LIMITS", "set", "resource limit {}", "raising a hard limit needs CAP_SYS_RESOURCE"),
@@ -75,6 +82,8 @@ STEPS = (
     Step("FORK", "make", "the command's process"),
     Step("SIGNALS", "unblock", "the signals"),
     Step("EXEC", "execute", "the command"),
+    Step("TRACE", "read", "the seccomp filters"),
+    Step("FILE", "read", "a file"),
 )
 """All steps, each at the place of its number."""
 
@@ -152,10 +161,28 @@ def _read_record(report: int) -> bool:
         if not more:
             break
         text += more
+    return understand(text)
+
+
+def understand(text: bytes) -> bool:
+    """Understand one record, or the end of a report.
+
+    Args:
+        text: the record; b"" at the end.
+
+    Returns:
+        True for READY, False at the end.
+
+    Raises:
+        Failure: the record tells of one.
+        KernelRefusal: it is no record.
+    """
     if not text:
         return False
     if len(text) < RECORD.size:
         raise KernelRefusal("start", "the command", "the last stage's report ends early")
+    if len(text) > RECORD.size:
+        raise KernelRefusal("start", "the command", "the last stage's report is no record")
     step, number, detail = RECORD.unpack(text)
     if step >= len(STEPS):
         raise KernelRefusal("start", "the command", f"the last stage reported step {step}")

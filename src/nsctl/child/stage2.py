@@ -24,16 +24,19 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import functools
 import os
 import sys
-from collections.abc import Callable
-from types import TracebackType
-from typing import NamedTuple, NoReturn, Self
+from collections.abc import Callable, Iterable
 
 from nsctl.child.plan import Plan, check
 from nsctl.errors import NsctlError, translate
 from nsctl.kernel import executable, process
+from nsctl.model.record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import NoReturn, Self
 
 _NATIVE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "native")
 _NAME = b"nsctl-init"
@@ -159,7 +162,7 @@ def prepare(program: int | None) -> Callable[[Plan, int], NoReturn]:
         from nsctl.child import laststage
 
         return laststage.run
-    return functools.partial(exec_stage2, program)
+    return lambda plan, report: exec_stage2(program, plan, report)
 
 
 def exec_stage2(program: int, plan: Plan, report: int) -> NoReturn:
@@ -168,28 +171,94 @@ def exec_stage2(program: int, plan: Plan, report: int) -> NoReturn:
     Args:
         program: from `open_stage2`.
         plan: what to apply. Descriptors in it are those of the calling process.
-        report: writing end of the report (`nsctl.child.report`), which the command does not get.
+        report: writing end of the report (`nsctl.child.report`), which the command does not get;
+            -1 where the plan has the words in which a failure is said.
 
     Raises:
         NsctlError: the plan cannot be written, or a descriptor in it serves two purposes.
         KernelRefusal: the last stage could not be executed.
     """
     check(plan, report)
-    own = [fd for fd in (plan.go, plan.parent) if fd is not None]
+    own = [fd for fd in (plan.go,) if fd is not None] + [*plan.own_descriptors]
+    own += [join.fd for join in plan.namespaces] + ([report] if report >= 0 else [])
     try:
         description = executable.data_memfd("nsctl-plan", plan.encode())
         number = fcntl.fcntl(description, fcntl.F_DUPFD, 3)
         os.set_inheritable(program, False)  # noqa: FBT003  (positional only)
-        for passed in (report, *own, *(plan.keep or ()), *(plan.stdio or ())):
+        for passed in (*own, *(plan.keep or ()), *(plan.stdio or ())):
             os.set_inheritable(passed, True)  # noqa: FBT003  (positional only)
         if plan.capabilities is not None and os.geteuid() != 0:
             _keep_powers()
         # Its arguments are for whoever lists processes; long ones would only hide others.
         words = [word[:_SHOWN] for word in plan.argv[:_SHOWN_WORDS]]
-        passed_on = {b"PLAN": b"%d" % number, b"REPORT": b"%d" % report}
+        passed_on = {b"PLAN": b"%d" % number}
+        if report >= 0:
+            passed_on[b"REPORT"] = b"%d" % report
         os.execve(program, [_NAME, *words], passed_on)  # noqa: S606  (our own program)
     except OSError as error:
         raise translate(error, "execute", "the last stage") from error
+
+
+def spawn(
+    program: int, variables: dict[bytes, int], passed: Iterable[int], words: Iterable[bytes] = ()
+) -> int:
+    """Start stage2 as a child, without a fork of this process, which may have threads.
+
+    Args:
+        program: from `open_stage2`.
+        variables: its environment: what is a number of a descriptor or a process.
+        passed: descriptors that it gets under the same numbers, besides the standard streams.
+        words: its arguments, for whoever lists processes, and for its readers.
+
+    Returns:
+        Its PID; the caller waits for it.
+
+    Raises:
+        KernelRefusal: it could not be started.
+    """
+    # To itself: posix_spawn(3) takes off close-on-exec then.
+    actions = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in dict.fromkeys(passed)]
+    values = {name: b"%d" % number for name, number in variables.items()}
+    try:
+        return os.posix_spawn(
+            executable.path_of_own(program), [_NAME, *words], values, file_actions=actions
+        )
+    except OSError as error:
+        raise translate(error, "execute", "the last stage") from error
+
+
+def spawn_stage2(program: int, plan: Plan, report: int) -> int:
+    """Start stage2 with a plan as a child of this process.
+
+    Args:
+        program: from `open_stage2`.
+        plan: what to apply. Descriptors in it are those of the calling process.
+        report: writing end of the report.
+
+    Returns:
+        Its PID; the caller waits for it, and in mode "enter" for its command too.
+
+    Raises:
+        NsctlError: as `exec_stage2` does.
+    """
+    check(plan, report)
+    try:
+        description = executable.data_memfd("nsctl-plan", plan.encode())
+        try:
+            number = fcntl.fcntl(description, fcntl.F_DUPFD_CLOEXEC, 3)
+        finally:
+            os.close(description)
+    except OSError as error:
+        raise translate(error, "write", "the plan of the last stage") from error
+    own = [fd for fd in (plan.go,) if fd is not None] + [*plan.own_descriptors]
+    joined = [join.fd for join in plan.namespaces]
+    passed = [number, report, *own, *joined, *(plan.keep or ())]
+    passed += [fd for fd in plan.stdio or () if fd > 2]
+    words = [word[:_SHOWN] for word in plan.argv[:_SHOWN_WORDS]]
+    try:
+        return spawn(program, {b"PLAN": number, b"REPORT": report}, passed, words)
+    finally:
+        os.close(number)
 
 
 def _keep_powers() -> None:

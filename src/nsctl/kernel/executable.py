@@ -172,6 +172,11 @@ def own_executable() -> bytes:
         return file.read()
 
 
+def path_of_own(fd: int) -> str:
+    """Name an open executable for posix_spawn(3), whose child has it until it is executed."""
+    return f"/proc/self/fd/{fd}"
+
+
 def path_of(fd: int) -> str:
     """Name an open executable of the caller, so that a child executes it without inheriting it.
 

@@ -16,6 +16,8 @@ _libc.syscall.restype = ctypes.c_long
 
 # asm/unistd_64.h and asm-generic/unistd.h; arm64, riscv64 and loongarch64 share the latter.
 _NUMBERS_X86_64 = {
+    "setfsuid": 122,
+    "setfsgid": 123,
     "socket": 41,
     "sendmsg": 46,
     "recvmsg": 47,
@@ -58,6 +60,8 @@ _NUMBERS_GENERIC = {
     "prctl": 167,
     "capget": 90,
     "capset": 91,
+    "setfsuid": 151,
+    "setfsgid": 152,
     "pivot_root": 41,
     "mount": 40,
     "umount2": 39,

@@ -11,12 +11,13 @@
 #include "sys.h"
 
 #define PLAN_MAGIC "nsctl s2" /* eight bytes, without the closing NUL */
-#define PLAN_VERSION 1
+#define PLAN_VERSION 2
 #define PLAN_HEADER 16 /* magic, version, bytes of all records */
 #define RECORD_HEADER 8 /* tag, bytes of the payload */
 #define PLAN_MOST (16u << 20)
 #define FILTER_INSTRUCTION 8 /* struct sock_filter */
 #define LIMIT_SIZE 20 /* resource, soft and hard limit */
+#define NAMESPACE_SIZE 8 /* descriptor, CLONE_NEW* bits */
 
 enum tag {
 	TAG_MODE = 1,
@@ -24,6 +25,17 @@ enum tag {
 	TAG_STDIO,
 	TAG_GO,
 	TAG_PARENT,
+	TAG_SIGNALS,
+	TAG_WORDS,
+	TAG_LABEL,
+	TAG_CGROUP,
+	TAG_LENIENT_GROUPS,
+	TAG_NAMESPACES,
+	TAG_TWO_PASSES,
+	TAG_VIEW,
+	TAG_ROOT,
+	TAG_DIRECTORY,
+	TAG_TERMINAL,
 	TAG_SETSID,
 	TAG_KEYRING,
 	TAG_LIMITS,
@@ -37,12 +49,15 @@ enum tag {
 	TAG_DEATH_SIGNAL,
 	TAG_NO_NEW_PRIVS,
 	TAG_FILTER,
+	TAG_KEEP_CAPS,
+	TAG_PROGRAM,
+	TAG_SCRIPTS,
 	TAG_ARGV,
 	TAG_ENV,
 	TAG_END,
 };
 
-enum mode { MODE_EXEC, MODE_INIT };
+enum mode { MODE_EXEC, MODE_INIT, MODE_ENTER, MODE_FORK };
 
 struct bytes {
 	const u8 *at; /* NULL: the plan has no such record */
@@ -89,6 +104,17 @@ static const struct shape shapes[TAG_END] = {
 	[TAG_STDIO] = { 12, 4, 12, NUMBERS },
 	[TAG_GO] = { 4, 4, 4, NUMBERS },
 	[TAG_PARENT] = { 4, 4, 4, NUMBERS },
+	[TAG_SIGNALS] = { 0, 4, 0, NUMBERS },
+	[TAG_WORDS] = { 1, 1, PLAN_MOST, STRINGS },
+	[TAG_LABEL] = { 2, 1, PLAN_MOST, STRINGS },
+	[TAG_CGROUP] = { 4, 4, 4, NUMBERS },
+	[TAG_LENIENT_GROUPS] = { 0, 4, 0, NUMBERS },
+	[TAG_NAMESPACES] = { NAMESPACE_SIZE, NAMESPACE_SIZE, 16 * NAMESPACE_SIZE, NUMBERS },
+	[TAG_TWO_PASSES] = { 0, 4, 0, NUMBERS },
+	[TAG_VIEW] = { 0, 1, PLAN_MOST, STRINGS },
+	[TAG_ROOT] = { 4, 4, 4, NUMBERS },
+	[TAG_DIRECTORY] = { 4, 4, 4, NUMBERS },
+	[TAG_TERMINAL] = { 8, 4, 8, NUMBERS },
 	[TAG_SETSID] = { 0, 4, 0, NUMBERS },
 	[TAG_KEYRING] = { 1, 1, PATH_SIZE, STRING },
 	[TAG_LIMITS] = { LIMIT_SIZE, LIMIT_SIZE, 64 * LIMIT_SIZE, NUMBERS },
@@ -103,6 +129,9 @@ static const struct shape shapes[TAG_END] = {
 	[TAG_NO_NEW_PRIVS] = { 0, 4, 0, NUMBERS },
 	[TAG_FILTER] = { 4 + FILTER_INSTRUCTION, FILTER_INSTRUCTION,
 			 4 + BPF_MAXINSNS * FILTER_INSTRUCTION, NUMBERS },
+	[TAG_KEEP_CAPS] = { 0, 4, 0, NUMBERS },
+	[TAG_PROGRAM] = { 2, 1, PATH_SIZE, STRING },
+	[TAG_SCRIPTS] = { 0, 4, 0, NUMBERS },
 	[TAG_ARGV] = { 1, 1, PLAN_MOST, STRINGS },
 	[TAG_ENV] = { 1, 1, PLAN_MOST, STRINGS },
 };
@@ -114,7 +143,7 @@ static int well_shaped(enum tag tag, const u8 *at, u32 bytes)
 
 	if (bytes < shape->least || bytes > shape->most || (bytes - shape->least) % shape->unit)
 		return 0;
-	if (shape->holds == NUMBERS)
+	if (shape->holds == NUMBERS || !bytes)
 		return 1;
 	if (at[bytes - 1])
 		return 0;
@@ -124,26 +153,74 @@ static int well_shaped(enum tag tag, const u8 *at, u32 bytes)
 	return 1;
 }
 
-/* Descriptors fit an int, and the report is not 0 to 2 or kept for the command. */
-static int descriptors_agree(const struct plan *plan, int report)
+/* Records that name descriptors of our own use, closed once that is done. */
+static const enum tag own_descriptors[] = { TAG_PARENT, TAG_CGROUP, TAG_ROOT, TAG_DIRECTORY,
+					    TAG_TERMINAL };
+
+#define OWN_DESCRIPTORS (sizeof(own_descriptors) / sizeof(*own_descriptors))
+
+/* Whether a descriptor is a standard stream, the report, or of our own use. */
+static int is_own(const struct plan *plan, int report, int fd)
 {
-	const struct bytes *keep = &plan->record[TAG_KEEP], *stdio = &plan->record[TAG_STDIO];
-	int go = descriptor(plan, TAG_GO), parent = descriptor(plan, TAG_PARENT);
 	u32 i;
 
-	if ((plan->record[TAG_GO].at && (go < 3 || go == report)) ||
-	    (plan->record[TAG_PARENT].at && (parent < 3 || parent == report || parent == go)))
+	if (fd < 3 || fd == report)
+		return 1;
+	for (i = 0; i < OWN_DESCRIPTORS; i++)
+		if (plan->record[own_descriptors[i]].at && fd == descriptor(plan, own_descriptors[i]))
+			return 1;
+	return 0;
+}
+
+/*
+ * Descriptors fit an int, and none serves two purposes. Only the go may come over the report, where
+ * that is a socket.
+ */
+static int descriptors_agree(const struct plan *plan, int report)
+{
+	const struct bytes *keep = &plan->record[TAG_KEEP], *stdio = &plan->record[TAG_STDIO],
+			   *joined = &plan->record[TAG_NAMESPACES];
+	int go = descriptor(plan, TAG_GO);
+	u32 i, j;
+
+	if (plan->record[TAG_GO].at && go != report && is_own(plan, report, go))
 		return 0;
+	for (i = 0; i < OWN_DESCRIPTORS; i++) {
+		int fd = descriptor(plan, own_descriptors[i]);
+
+		if (plan->record[own_descriptors[i]].at && (fd < 3 || fd == report))
+			return 0;
+		for (j = 0; j < i; j++)
+			if (plan->record[own_descriptors[j]].at && fd >= 0 &&
+			    fd == descriptor(plan, own_descriptors[j]))
+				return 0;
+	}
 	for (i = 0; i < keep->size; i += 4) {
 		int kept = (int)load32(keep->at + i);
 
-		if (kept < 3 || kept == report || kept == go || kept == parent)
+		if (kept == go || is_own(plan, report, kept))
+			return 0;
+	}
+	for (i = 0; i < joined->size; i += NAMESPACE_SIZE) {
+		int fd = (int)load32(joined->at + i);
+
+		if (fd == go || is_own(plan, report, fd))
 			return 0;
 	}
 	for (i = 0; i < stdio->size; i += 4)
 		if ((int)load32(stdio->at + i) < 0)
 			return 0;
 	return 1;
+}
+
+/* How many strings a record holds. */
+static u32 strings_in(const struct bytes *strings)
+{
+	u32 count = 0, i;
+
+	for (i = 0; i < strings->size; i++)
+		count += !strings->at[i];
+	return count;
 }
 
 /* What the shapes leave open: values that no kernel call would refuse for us. */
@@ -158,11 +235,12 @@ static int values_agree(const struct plan *plan, int report)
 			return 0;
 		at += load32(at - 4) + RECORD_HEADER;
 	}
-	return plan->record[TAG_ARGV].at && number(plan, TAG_MODE, MODE_INIT + 1) <= MODE_INIT &&
+	return plan->record[TAG_ARGV].at && number(plan, TAG_MODE, MODE_FORK + 1) <= MODE_FORK &&
 	       number(plan, TAG_UMASK, 0) <= 0777 &&
 	       number(plan, TAG_DEATH_SIGNAL, 1) - 1 < SIGNALS &&
 	       number(plan, TAG_GID, 0) != (u32)-1 && number(plan, TAG_UID, 0) != (u32)-1 &&
-	       descriptors_agree(plan, report);
+	       (!plan->record[TAG_LABEL].at || strings_in(&plan->record[TAG_LABEL]) == 2) &&
+	       strings_in(&plan->record[TAG_VIEW]) % 2 == 0 && descriptors_agree(plan, report);
 }
 
 /*

@@ -80,14 +80,30 @@ static void stay_unreadable(void)
 	must(sys(prctl, PR_SET_DUMPABLE, 0), STEP_DUMPABLE, 0);
 }
 
+static long groups_before;
+
+/*
+ * Where a user namespace is entered, groups are dropped before and after: either may be refused,
+ * only both is a failure.
+ */
+static void drop_groups_early(void)
+{
+	if (plan.record[TAG_LENIENT_GROUPS].at)
+		groups_before = sys(setgroups, 0, NULL);
+}
+
 static void change_ids(void)
 {
 	const struct bytes *groups = &plan.record[TAG_GROUPS];
 	u32 gid = number(&plan, TAG_GID, (u32)-1), uid = number(&plan, TAG_UID, (u32)-1);
 
 	/* On these machines a list of groups lies in the plan as the kernel reads it. */
-	if (groups->at)
-		must(sys(setgroups, groups->size / 4, groups->at), STEP_GROUPS, 0);
+	if (groups->at) {
+		long result = sys(setgroups, groups->size / 4, groups->at);
+
+		if (!plan.record[TAG_LENIENT_GROUPS].at || groups_before < 0)
+			must(result, STEP_GROUPS, 0);
+	}
 	if (gid != (u32)-1)
 		must(sys(setresgid, gid, gid, gid), STEP_GID, 0);
 	stay_unreadable();
@@ -110,6 +126,16 @@ static void raise_ambient_set(u64 ambient)
 		if (ambient & bit(capability))
 			must(sys(prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0),
 			     STEP_AMBIENT, capability);
+}
+
+/* What was granted in a user namespace stays over exec for whoever is not root there. */
+static void keep_powers(void)
+{
+	u64 held = permitted_now();
+	struct powers powers = { held, held, held, 0, 0 };
+
+	set_powers(&powers, 0, STEP_CAPABILITIES);
+	raise_ambient_set(held);
 }
 
 /*

@@ -17,6 +17,13 @@ enum step {
 	STEP_PLAN, /* detail: the byte at which the plan stops making sense */
 	STEP_DUMPABLE,
 	STEP_DESCRIPTORS, /* detail: the descriptor */
+	STEP_LABEL,
+	STEP_NAMESPACES, /* detail: which one in the plan, from 0 */
+	STEP_VIEW, /* detail: which file, from 1; 0 for the mounts themselves */
+	STEP_ROOT,
+	STEP_DIRECTORY,
+	STEP_CGROUP,
+	STEP_TERMINAL,
 	STEP_SESSION,
 	STEP_KEYRING,
 	STEP_LIMITS, /* detail: the resource */
@@ -37,11 +44,21 @@ enum step {
 	STEP_FORK,
 	STEP_SIGNALS,
 	STEP_EXEC,
+	STEP_TRACE,
+	STEP_FILE,
+	STEP_END,
 };
 
-enum { REFUSED = 125, NOT_EXECUTABLE = 126, NOT_FOUND = 127 };
+enum { FAILED = 1, REFUSED = 125, NOT_EXECUTABLE = 126, NOT_FOUND = 127 };
 
 static int report = -1;
+
+/*
+ * Sentences to say on standard error where nobody waits for a report: one a step, one a namespace,
+ * then the system's own, one an error number. NULL where there is somebody.
+ */
+static const char *words;
+static u32 words_count, words_of_namespaces;
 
 static __attribute__((noreturn)) void leave(int status)
 {
@@ -50,18 +67,46 @@ static __attribute__((noreturn)) void leave(int status)
 	__builtin_trap(); /* a filter refuses both */
 }
 
+static const char *word(u32 place)
+{
+	const char *text = words;
+
+	while (place--)
+		text += length(text) + 1;
+	return text;
+}
+
+/* One write, so that a line of somebody else's does not come between. */
+static void say(enum step step, u32 error, u32 detail)
+{
+	u32 place = step == STEP_NAMESPACES ? STEP_END + detail : step, i;
+	u32 reason = STEP_END + words_of_namespaces + error;
+	const char *parts[] = { word(place), ": ", reason < words_count ? word(reason) : "?", "\n" };
+	char line[PATH_SIZE];
+	size used = 0, at;
+
+	for (i = 0; i < 4; i++)
+		for (at = 0; parts[i][at] && used < sizeof(line); at++)
+			line[used++] = parts[i][at];
+	sys(write, 2, line, used);
+}
+
 static long tell(enum step step, u32 error, u32 detail)
 {
 	u32 record[3] = { step, error, detail };
 
-	return sys(write, report, record, sizeof(record));
+	if (!words)
+		return sys(write, report, record, sizeof(record));
+	if (step)
+		say(step, error, detail);
+	return 0;
 }
 
 static __attribute__((noreturn)) void fail(enum step step, long result, long detail)
 {
 	tell(step, (u32)-result, (u32)detail);
 	if (step != STEP_EXEC)
-		leave(REFUSED);
+		leave(words ? FAILED : REFUSED);
 	leave(result == -ENOENT ? NOT_FOUND : NOT_EXECUTABLE);
 }
 

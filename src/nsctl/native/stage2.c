@@ -10,12 +10,24 @@
  * is applied, in an order in which each step can still be taken and none gives anything away;
  * then the command is executed, by this process or by a child of it.
  *
+ *     FILTERS=pid PIDFD=number REPORT=number nsctl-init
+ *
+ * reads another process's filters instead (trace.h), and
+ *
+ *     READ=number REPORT=number nsctl-init path..
+ *
+ * files below a directory that is open (files.h). Without a REPORT the plan has the words in which
+ * a failure is said.
+ *
  * The program is static, takes nothing from the root it finds itself in, and holds nothing that a
  * command inside could want: it is executed from a sealed memfd (nsctl/child/stage2.py).
  */
+#include "enter.h"
+#include "files.h"
 #include "plan.h"
 #include "powers.h"
 #include "report.h"
+#include "trace.h"
 
 #define SEARCHED "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -57,6 +69,9 @@ static void read_plan(int from)
 	if (got >= 0)
 		fail(STEP_PLAN, -EBADMSG, got);
 	sys(close, from);
+	words = (const char *)plan.record[TAG_WORDS].at;
+	words_count = strings_in(&plan.record[TAG_WORDS]);
+	words_of_namespaces = plan.record[TAG_NAMESPACES].size / NAMESPACE_SIZE;
 	plan.argv = vector(plan.record[TAG_ARGV]);
 	plan.env = vector(plan.record[TAG_ENV]);
 }
@@ -66,13 +81,19 @@ static void read_plan(int from)
 /* The lowest descriptor that stays open, from one number on, or -1. */
 static long next_kept(long from)
 {
-	const struct bytes *keep = &plan.record[TAG_KEEP];
-	long ours[] = { report, descriptor(&plan, TAG_GO), descriptor(&plan, TAG_PARENT) };
+	const struct bytes *keep = &plan.record[TAG_KEEP], *list = &plan.record[TAG_NAMESPACES];
+	u32 kept = keep->size / 4, namespaces = list->size / NAMESPACE_SIZE, i;
 	long next = -1, fd;
-	u32 i;
 
-	for (i = 0; i < 3 + keep->size / 4; i++) {
-		fd = i < 3 ? ours[i] : (long)load32(keep->at + 4 * (i - 3));
+	for (i = 0; i < kept + namespaces + OWN_DESCRIPTORS + 2; i++) {
+		if (i < kept)
+			fd = (int)load32(keep->at + 4 * i);
+		else if (i < kept + namespaces)
+			fd = (int)load32(list->at + NAMESPACE_SIZE * (i - kept));
+		else if (i < kept + namespaces + OWN_DESCRIPTORS)
+			fd = descriptor(&plan, own_descriptors[i - kept - namespaces]);
+		else
+			fd = i == kept + namespaces + OWN_DESCRIPTORS ? descriptor(&plan, TAG_GO) : report;
 		if (fd >= from && (next < 0 || fd < next))
 			next = fd;
 	}
@@ -98,7 +119,8 @@ static void arrange_descriptors(void)
 	long moved[3];
 	u32 i;
 
-	must(sys(fcntl, report, F_SETFD, FD_CLOEXEC), STEP_DESCRIPTORS, report);
+	if (report >= 0)
+		must(sys(fcntl, report, F_SETFD, FD_CLOEXEC), STEP_DESCRIPTORS, report);
 	if (stdio) {
 		/* All out of the way first: one may be the place of another. */
 		for (i = 0; i < 3; i++)
@@ -239,6 +261,8 @@ static int give_up_powers(void)
 	load_filters();
 	if (besides)
 		set_powers(&powers, 0, STEP_LAST_CAPABILITIES);
+	if (plan.record[TAG_KEEP_CAPS].at)
+		keep_powers();
 	return self;
 }
 
@@ -260,7 +284,8 @@ static void wait_for_go(void)
 	while (got == -EINTR);
 	if (got < 1)
 		fail(STEP_GO, got ? got : -ECANCELED, 0);
-	sys(close, go);
+	if (go != report)
+		sys(close, go);
 }
 
 static const char *search_path(void)
@@ -277,16 +302,37 @@ static const char *search_path(void)
 	return SEARCHED;
 }
 
+/* Execute one path; what is no program the shell reads, where execvp(3) would have it so. */
+static long execute_path(const char *path)
+{
+	long result = sys(execve, path, plan.argv, plan.env);
+	const char **script;
+	u32 i, count;
+
+	if (result != -ENOEXEC || !plan.record[TAG_SCRIPTS].at)
+		return result;
+	for (count = 0; plan.argv[count]; count++)
+		;
+	script = pages(STEP_EXEC, (count + 3) * sizeof(*script));
+	script[0] = "/bin/sh";
+	script[1] = path;
+	for (i = 1; i < count; i++)
+		script[i + 1] = plan.argv[i];
+	return sys(execve, script[0], script, plan.env);
+}
+
 /* The search of execvp(3), in the root that the process is in now; an empty place is ".". */
 static long execute(void)
 {
-	const char *name = plan.argv[0], *place = search_path();
+	const struct bytes *program = &plan.record[TAG_PROGRAM];
+	const char *name = program->at ? (const char *)program->at : plan.argv[0];
+	const char *place = search_path();
 	size bytes = length(name), i;
 	long result, found = -ENOENT;
 
 	for (i = 0; i < bytes; i++)
 		if (name[i] == '/')
-			return sys(execve, name, plan.argv, plan.env);
+			return execute_path(name);
 	if (!bytes)
 		return -ENOENT;
 	for (;; place++) {
@@ -302,7 +348,7 @@ static long execute(void)
 				path[used++] = '/';
 			for (i = 0; i <= bytes; i++)
 				path[used + i] = name[i];
-			result = sys(execve, path, plan.argv, plan.env);
+			result = execute_path(path);
 			if (result == -EACCES)
 				found = result;
 			else if (result != -ENOENT && result != -ENOTDIR)
@@ -317,7 +363,8 @@ static __attribute__((noreturn)) void run(void)
 {
 	u64 none = 0;
 
-	must(sys(rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none)), STEP_SIGNALS, 0);
+	if (!plan.record[TAG_SIGNALS].at)
+		must(sys(rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none)), STEP_SIGNALS, 0);
 	fail(STEP_EXEC, execute(), 0);
 }
 
@@ -386,6 +433,44 @@ static __attribute__((noreturn)) void stay(int self)
 	serve((int)command);
 }
 
+/* ---- entering ---- */
+
+/*
+ * The command's process, which is born with nothing but its own powers and one socket into the PID
+ * namespace that was joined, and is a child of our parent.
+ */
+static void send_in(void)
+{
+	long command = sys(clone, CLONE_PARENT | SIGCHLD, NULL, NULL, NULL, NULL);
+
+	if (must(command, STEP_FORK, 0))
+		leave(0);
+	die_with(-1);
+	new_session();
+	control_terminal();
+}
+
+/* As nsenter(1): stop with the command, end as it did. */
+static void send_in_and_wait(void)
+{
+	long command = must(sys(clone, SIGCHLD, NULL, NULL, NULL, NULL), STEP_FORK, 0);
+	long self = sys(getpid), got;
+	int status;
+
+	if (!command)
+		return;
+	while ((got = sys(wait4, command, &status, WUNTRACED, NULL)) == command &&
+	       (status & 0xff) == 0x7f) {
+		sys(kill, self, SIGSTOP);
+		sys(kill, command, SIGCONT);
+	}
+	if (got == command && !(status & 0x7f))
+		leave(status >> 8 & 0xff);
+	if (got == command)
+		sys(kill, self, status & 0x7f);
+	leave(FAILED);
+}
+
 /* ---- the start ---- */
 
 static int decimal(const char *text)
@@ -434,25 +519,49 @@ static void calm_signals(void)
 __attribute__((noreturn, used)) void stage2(const long *stack)
 {
 	const char *const *env = (const char *const *)(stack + 1) + stack[0] + 1;
-	int from, is_init, self;
+	int from, target, mode, self;
 
 	from = given(env, "PLAN=");
 	report = given(env, "REPORT=");
-	if (from < 3 || report < 3 || from == report)
-		leave(REFUSED);
+	target = given(env, "FILTERS=");
 	stay_unreadable();
-	calm_signals();
+	if (given(env, "READ=") > 2)
+		read_files(given(env, "READ="), (const char *const *)(stack + 2));
+	if (target > 0) {
+		calm_signals();
+		read_filters(target, given(env, "PIDFD="));
+	}
+	if (from < 3 || (report >= 0 && report < 3) || from == report)
+		leave(REFUSED);
 	read_plan(from);
-	is_init = number(&plan, TAG_MODE, 0) == MODE_INIT;
-	if (is_init)
+	if (report < 0 && !words)
+		leave(REFUSED);
+	if (!plan.record[TAG_SIGNALS].at)
+		calm_signals();
+	mode = (int)number(&plan, TAG_MODE, 0);
+	if (mode == MODE_INIT)
 		sys(prctl, PR_SET_NAME, "nsctl-init");
 	arrange_descriptors();
-	new_session();
+	set_label();
+	drop_groups_early();
+	join_namespaces();
+	make_view();
+	change_root();
+	join_group();
+	open_terminal();
+	if (mode == MODE_FORK)
+		send_in_and_wait();
+	if (mode != MODE_ENTER)
+		new_session();
+	if (mode == MODE_EXEC)
+		control_terminal();
 	new_keyring();
 	set_limits();
 	self = give_up_powers();
+	if (mode == MODE_ENTER)
+		send_in();
 	wait_for_go();
-	if (is_init)
+	if (mode == MODE_INIT)
 		stay(self);
 	run();
 }

@@ -8,19 +8,26 @@
 #define NSCTL_SYS_H
 
 #include <asm/errno.h>
+#include <asm/ioctls.h>
 #include <asm/poll.h>
+#include <asm/stat.h>
+#include <asm/statfs.h>
 #include <asm/unistd.h>
 #include <linux/capability.h>
 #include <linux/close_range.h>
 #include <linux/fcntl.h>
 #include <linux/filter.h>
 #include <linux/keyctl.h>
+#include <linux/magic.h>
 #include <linux/mman.h>
+#include <linux/mount.h>
 #include <linux/prctl.h>
 #include <linux/resource.h>
+#include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <linux/securebits.h>
 #include <linux/signal.h>
+#include <linux/stat.h>
 #include <linux/time_types.h>
 #include <linux/wait.h>
 
@@ -31,6 +38,9 @@ typedef unsigned long size;
 
 #define NULL ((void *)0)
 #define SIGNALS 64 /* _NSIG of both machines; a kernel signal set is 8 bytes */
+
+#define MNT_DETACH 2 /* umount(2) */
+#define MSG_NOSIGNAL 0x4000 /* send(2) */
 
 /* The kernel's limit on a path, and so on what getcwd(2) returns (linux/limits.h). */
 #define PATH_SIZE 4096
@@ -105,6 +115,21 @@ static size length(const char *text)
 	while (text[count])
 		count++;
 	return count;
+}
+
+/* A prefix and a number, for a path. */
+static const char *numbered(char *into, const char *prefix, u32 number)
+{
+	u32 used = 0, unit = 1;
+
+	for (; prefix[used]; used++)
+		into[used] = prefix[used];
+	while (unit <= number / 10)
+		unit *= 10;
+	for (; unit; unit /= 10)
+		into[used++] = (char)('0' + number / unit % 10);
+	into[used] = 0;
+	return into;
 }
 
 #endif

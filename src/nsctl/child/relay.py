@@ -1,4 +1,4 @@
-"""Standard streams between the caller and a container.
+"""Standard streams between the caller and a container: relayed, passed on, or a terminal of its own.
 
 An input that is a pipe or a socket is handed in. Everything else is relayed through pipes that
 belong to the container's root: through the descriptor of a file, directory or terminal of the host
@@ -11,18 +11,23 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import select
 import stat
+import struct
 import termios
 import tty
 from collections.abc import Sequence
 
 from nsctl.errors import UsageError, translate
 from nsctl.kernel import pty
-from nsctl.run.context import NULL, PASS, TERMINAL
+
+PASS, NULL, TERMINAL = "pass", "null", "terminal"
+"""What a standard stream can be: as the starter has it, the null device, a new terminal."""
 
 _CHUNK = 65536
+_INT = struct.Struct("=i")
 _NULL_DEVICE = os.makedev(1, 3)
 _EVERYTHING = select.POLLIN | select.POLLOUT
 _GONE = frozenset({errno.EIO, errno.EPIPE, errno.ECONNRESET})
@@ -53,6 +58,11 @@ class Pump:
             return self.sink, select.POLLOUT
         return self.source, select.POLLIN
 
+    @property
+    def left(self) -> bytes:
+        """What was read and not written yet."""
+        return self._buffer
+
     def turn(self) -> None:
         """Carry what can be carried now."""
         try:
@@ -80,6 +90,8 @@ class Streams:
 
     Args:
         fds: the caller's input, output and errors; () for null devices.
+        relays_null: the caller's null device is relayed too, for a container whose own one is
+            not to be relied on: through a descriptor of the host's its mode could be changed.
 
     Attributes:
         kinds: for each stream "pass", "null" or "terminal".
@@ -91,13 +103,15 @@ class Streams:
         UsageError: one of them is a directory.
     """
 
-    def __init__(self, fds: Sequence[int]) -> None:
+    def __init__(self, fds: Sequence[int], *, relays_null: bool = False) -> None:
         self.kinds: list[str] = []
         self.inside: list[int] = []
         self.pumps: list[Pump] = []
         self.terminal = -1
+        self._relays_null = relays_null
         self._master = -1
         self._given: list[int] = []
+        self._unread: list[tuple[int, int]] = []
         self._outputs: dict[tuple[int, int], int] = {}
         self._saved: list[int | list[bytes | int]] | None = None
         if not fds:
@@ -116,7 +130,11 @@ class Streams:
         if piped and number == 0:
             self.kinds.append(PASS)
             self.inside.append(fd)
-        elif stat.S_ISCHR(status.st_mode) and status.st_rdev == _NULL_DEVICE:
+        elif (
+            stat.S_ISCHR(status.st_mode)
+            and status.st_rdev == _NULL_DEVICE
+            and not self._relays_null
+        ):
             self.kinds.append(NULL)
             self.inside.append(-1)
         elif interactive and os.isatty(fd):
@@ -130,6 +148,8 @@ class Streams:
     def _relayed_in(self, fd: int) -> int:
         reading, writing = os.pipe()
         self._given.append(reading)
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            self._unread.append((fd, os.dup(reading)))
         # A container that does not read must not stop us.
         os.set_blocking(writing, False)
         self.pumps.append(Pump(fd, writing, writing, outward=False))
@@ -175,6 +195,19 @@ class Streams:
         self.pumps.append(Pump(self.terminal, master, -1, outward=False))
         self.pumps.append(Pump(master, self.terminal, -1, outward=True))
 
+    def suspend(self) -> None:
+        """Give the caller's terminal its own modes back for a while."""
+        if self._saved is not None:
+            with contextlib.suppress(termios.error):  # it may have been hung up
+                termios.tcsetattr(self.terminal, termios.TCSADRAIN, self._saved)
+
+    def resume(self) -> None:
+        """Take the caller's terminal again, after `suspend`."""
+        if self._saved is not None:
+            with contextlib.suppress(termios.error):  # it may have been hung up
+                tty.setraw(self.terminal, termios.TCSANOW)
+            self.resize()
+
     def resize(self) -> None:
         """Give the container's terminal the size of the caller's."""
         if self._master >= 0:
@@ -211,12 +244,27 @@ class Streams:
         pump.turn()
         return True
 
+    def _give_back(self) -> None:
+        """Put a file that was read to where the command has read it, for whoever reads on.
+
+        A shell's loop that reads lines of a file would lose those that were relayed to a command
+        which had no use for them.
+        """
+        for fd, reading in self._unread:
+            waiting = sum(len(pump.left) for pump in self.pumps if pump.source == fd)
+            (count,) = _INT.unpack(fcntl.ioctl(reading, termios.FIONREAD, bytes(_INT.size)))
+            os.close(reading)
+            if waiting + count:
+                os.lseek(fd, -(waiting + count), os.SEEK_CUR)
+        self._unread.clear()
+
     def close(self) -> None:
         """Give the caller's terminal back and close everything."""
         if self._saved is not None:
             with contextlib.suppress(termios.error):  # it may have been hung up
                 termios.tcsetattr(self.terminal, termios.TCSANOW, self._saved)
             self._saved = None
+        self._give_back()
         for pump in self.pumps:
             pump.close()
         self.given()
