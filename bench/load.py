@@ -21,6 +21,8 @@ from typing import NoReturn, Self
 
 GROUP = 10
 LIMIT = 20_000
+# KiB that a sleeping process and its share of namespaces take, and processes worth of room.
+_EACH, _SPARE = 1024, 1000
 
 _CLONE = {
     "time": 0x00000080,
@@ -110,6 +112,16 @@ def _help(processes: int, said: int) -> NoReturn:
         os._exit(1)
 
 
+def _require_memory(processes: int) -> None:
+    """Refuse a load that this machine has no room for."""
+    with open("/proc/meminfo") as file:
+        sizes = dict(line.split(":", 1) for line in file)
+    free = int(sizes["MemAvailable"].split()[0])
+    needed = (processes + _SPARE) * _EACH
+    if free < needed:
+        sys.exit(f"{processes} processes need {needed >> 10} MB of memory, {free >> 10} are free")
+
+
 class Load:
     """A load of sleeping processes, there as long as its ``with`` block lasts.
 
@@ -127,6 +139,7 @@ class Load:
     def __enter__(self) -> Self:
         if self.processes == 0:
             return self
+        _require_memory(self.processes)
         ready, said = os.pipe()
         # The benchmark itself stays in its namespaces: a helper makes the PID namespace.
         self._helper = os.fork()
@@ -134,8 +147,14 @@ class Load:
             os.close(ready)
             _help(self.processes, said)
         os.close(said)
-        with os.fdopen(ready, "rb") as pipe:
-            words = pipe.read().split(b" ")
+        try:
+            with os.fdopen(ready, "rb") as pipe:
+                words = pipe.read().split(b" ")
+        except BaseException:
+            # The keeper dies with its helper, and all others with the keeper.
+            os.kill(self._helper, signal.SIGKILL)
+            os.waitpid(self._helper, 0)
+            raise
         if words[-1] == b"ready":
             self._keeper = os.pidfd_open(int(words[0]))
             return self

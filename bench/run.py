@@ -2,109 +2,119 @@
 
     make bench
     make bench BENCH="--processes 100,600 --rounds 5"
+    make bench BENCH="--topics lists --keep"
 
-Whole processes are measured, interpreter start included, with their output going to a file. A
-shared machine is noisy, so figures that matter are CPU time and the ratio of medians that were
-measured in one run; they never decide the exit status, a command that fails does.
+A shared machine is noisy, so what counts is the ratio of medians that were measured in one run. No
+figure decides the exit status; a command that fails does. With --keep the tables and the plot of
+docs/performance.md are written anew.
+
+A topic is a file beside this one with ``rows(load, rounds)``; `lists` and `views` are. Others make
+loads of their own and are run by themselves: `python bench/net.py`, `python bench/engines.py`.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import itertools
+import math
 import os
 import platform
 import shutil
-import statistics
+import subprocess
 import sys
-import tempfile
-import time
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
-from load import Load
+from load import LIMIT, Load
+from measure import Row, processes
+from measure import run_until_done as run
 
+__all__ = ["run"]
 
-class Measurement(NamedTuple):
-    """One run of one command: seconds by the clock, and of processor time."""
-
-    wall: float
-    cpu: float
-
-
-class Pair(NamedTuple):
-    """A peer and nsctl, asked for the same thing."""
-
-    peer: tuple[str, ...]
-    ours: tuple[str, ...]
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_DOCUMENT = os.path.join(os.path.dirname(_HERE), "docs", "performance.md")
+_PLOT = os.path.join(os.path.dirname(_HERE), "docs", "performance.svg")
+_BEGIN, _END = "<!-- written by bench/run.py --keep -->\n", "<!-- end -->\n"
+_PLOTTED = ("lsns", "nsctl ls", "nsctl ls, /proc", "bare, /proc", "full", "mounts")
 
 
-PAIRS = (
-    Pair(("lsns",), ("nsctl", "ls")),
-    Pair(("lsns", "-J"), ("nsctl", "ls", "-J")),
-)
+def topics() -> list[str]:
+    """Names of the files that measure on a load."""
+    found = []
+    for name in sorted(os.listdir(_HERE)):
+        path = os.path.join(_HERE, name)
+        if name.endswith(".py") and path != os.path.abspath(__file__):
+            with open(path) as file:
+                if "\ndef rows(load: Load" in file.read():
+                    found.append(name.removesuffix(".py"))
+    return found
 
 
-def program(name: str) -> str | None:
-    """Where a command lies; nsctl is the one beside this Python."""
-    beside = os.path.join(os.path.dirname(sys.executable), name)
-    return beside if name == "nsctl" else shutil.which(name)
+def describe(rounds: int) -> str:
+    """What this was measured on."""
+    lsns = subprocess.run(["lsns", "-V"], capture_output=True, text=True, check=False).stdout
+    return (
+        f"Linux {platform.release()}, {os.cpu_count()} processors, Python "
+        f"{platform.python_version()}, {lsns.strip() or 'no lsns'}; medians of {rounds} rounds"
+    )
 
 
-def run(command: tuple[str, ...], output: str) -> Measurement:
-    """Run a command to its end, its output going to a file."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    files = [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, output, flags, 0o600),
-        (os.POSIX_SPAWN_OPEN, 2, f"{output}.errors", flags, 0o600),
-    ]
-    began = time.perf_counter()
-    path = program(command[0]) or command[0]
-    pid = os.posix_spawn(path, command, os.environ, file_actions=files)
-    _, status, usage = os.wait4(pid, 0)
-    wall = time.perf_counter() - began
-    if (code := os.waitstatus_to_exitcode(status)) != 0:
-        with open(f"{output}.errors", errors="replace") as file:
-            sys.exit(f"{' '.join(command)} failed with status {code}\n{file.read()}")
-    return Measurement(wall, usage.ru_utime + usage.ru_stime)
-
-
-def lines(path: str) -> int:
-    """How many lines a command has printed."""
-    with open(path, "rb") as file:
-        return file.read().count(b"\n")
-
-
-def measure(commands: list[tuple[str, ...]], rounds: int) -> None:
-    """Run all commands in turn, `rounds` times, and print a table of medians."""
-    with tempfile.TemporaryDirectory(prefix="nsctl-bench-") as directory:
-        outputs = [os.path.join(directory, str(number)) for number in range(len(commands))]
-        found: list[list[Measurement]] = [[] for _ in commands]
-        for number, command in enumerate(commands):  # once for the caches, not counted
-            run(command, outputs[number])
-        for _ in range(rounds):
-            for number, command in enumerate(commands):
-                found[number].append(run(command, outputs[number]))
-        printed = [lines(output) for output in outputs]
-    print(f"  {'command':<14} {'wall':>9} {'min':>9} {'CPU':>9} {'lines':>6}")
-    for command, runs, count in zip(commands, found, printed, strict=True):
-        wall = statistics.median(one.wall for one in runs) * 1000
-        least = min(one.wall for one in runs) * 1000
-        cpu = statistics.median(one.cpu for one in runs) * 1000
-        print(
-            f"  {' '.join(command):<14} {wall:>6.1f} ms {least:>6.1f} ms {cpu:>6.1f} ms {count:>6}"
+def table(rows: Sequence[Row]) -> list[str]:
+    """Lay out what was found on one load."""
+    lines = [
+        (
+            f"  {'case':<18} {'wall':>10} {'least':>10} {'CPU':>10} {'peak':>8} {'lines':>6}"
+            f" {'wall':>7} {'CPU':>6}  asked"
         )
-    for pair in PAIRS:
-        if pair.peer in commands and pair.ours in commands:
-            peer = found[commands.index(pair.peer)]
-            ours = found[commands.index(pair.ours)]
-            wall, cpu = (
-                statistics.median(getattr(one, field) for one in ours)
-                / statistics.median(getattr(one, field) for one in peer)
-                for field in Measurement._fields
-            )
-            print(
-                f"  {' '.join(pair.ours)} / {' '.join(pair.peer)}: wall {wall:.2f}, CPU {cpu:.2f}"
-            )
+    ]
+    for row in rows:
+        ratio = "" if row.ratio is None else f"{row.ratio:.3f}"
+        cpu = "" if row.cpu_ratio is None else f"{row.cpu_ratio:.2f}"
+        goal = row.case.goal
+        asked = "" if goal is None else f"<= {goal:.3f}"
+        lines.append(
+            f"  {row.case.name:<18} {row.wall * 1000:>7.1f} ms {row.least * 1000:>7.1f} ms"
+            f" {row.cpu * 1000:>7.1f} ms {row.peak / 1024:>5.0f} MB {row.lines:>6}"
+            f" {ratio:>7} {cpu:>6}  {asked}".rstrip()
+        )
+    return lines
+
+
+def growth(loads: Sequence[Sequence[Row]]) -> list[str]:
+    """Exponents of growth of processor time, from each load to the next: 1 is linear."""
+    names = dict.fromkeys(row.case.name for rows in loads for row in rows)
+    by_load = [{row.case.name: row for row in rows} for rows in loads]
+    lines = []
+    for name in names:
+        exponents = []
+        for small, large in itertools.pairwise(by_load):
+            one, other = small.get(name), large.get(name)
+            if one is None or other is None or one.processes == other.processes:
+                exponents.append("     ")
+                continue
+            exponent = math.log(other.cpu / one.cpu) / math.log(other.processes / one.processes)
+            exponents.append(f"{exponent:>5.2f}")
+        lines.append(f"  {name:<18} {'  '.join(exponents)}")
+    return lines
+
+
+def keep(text: str, loads: Sequence[Sequence[Row]]) -> None:
+    """Write tables and plot into the documentation."""
+    import plot
+
+    series: dict[str, list[tuple[float, float]]] = {}
+    for rows in loads:
+        for row in rows:
+            if row.case.name in _PLOTTED:
+                points = series.setdefault(row.case.name, [])
+                points.append((row.processes, row.wall * 1000))
+    with open(_PLOT, "w") as file:
+        file.write(plot.svg({name: series[name] for name in _PLOTTED if name in series}))
+    with open(_DOCUMENT) as file:
+        before, _, rest = file.read().partition(_BEGIN)
+    after = rest.partition(_END)[2]
+    with open(_DOCUMENT, "w") as file:
+        file.write(f"{before}{_BEGIN}\n```text\n{text}\n```\n\n{_END}{after}")
 
 
 def numbers(text: str) -> list[int]:
@@ -114,23 +124,47 @@ def numbers(text: str) -> list[int]:
 
 def main() -> int:
     """Measure each size of load."""
+    known = topics()
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--processes", type=numbers, default=[0, 100, 600, 3000], metavar="N,N..")
-    parser.add_argument("--rounds", type=int, default=7, metavar="N")
-    options = parser.parse_args()
-    commands = [command for pair in PAIRS for command in pair if program(command[0])]
-    missing = {command[0] for pair in PAIRS for command in pair} - {word[0] for word in commands}
-    if missing:
-        print(f"not found, and left out: {', '.join(sorted(missing))}")
-    print(
-        f"Linux {platform.release()}, {os.cpu_count()} processors, Python "
-        f"{platform.python_version()}, load average {os.getloadavg()[0]:.1f}, "
-        f"{options.rounds} rounds, medians"
+    parser.add_argument(
+        "--processes", type=numbers, default=[100, 600, 3000, 10000], metavar="N,N.."
     )
-    for processes in options.processes:
-        with Load(processes) as load:
-            print(f"\n{processes} processes more, in {load.groups} groups:", flush=True)
-            measure(commands, options.rounds)
+    parser.add_argument("--rounds", type=int, default=7, metavar="N")
+    parser.add_argument("--topics", default=",".join(known), metavar="NAME,NAME..")
+    parser.add_argument("--keep", action="store_true", help="write docs/performance.md")
+    options = parser.parse_args()
+    chosen = options.topics.split(",")
+    if unknown := set(chosen) - set(known):
+        parser.error(f"no such topic: {', '.join(unknown)}; there are {', '.join(known)}")
+    if any(not 0 <= size <= LIMIT for size in options.processes):
+        parser.error(f"a load has 0 to {LIMIT} processes")
+    if shutil.which("lsns") is None:
+        print("lsns is not there, and nothing is compared with it")
+    text = [describe(options.rounds)]
+    print(text[0])
+    by_topic: dict[str, list[Sequence[Row]]] = {name: [] for name in chosen}
+    for size in options.processes:
+        with Load(size) as load:
+            said = f"\n{size} processes more, {processes()} in all, in {load.groups} containers:"
+            print(said, flush=True)
+            text.append(said)
+            for name in chosen:
+                measure: Callable[[Load, int], list[Row]] = importlib.import_module(name).rows
+                rows = measure(load, options.rounds)
+                by_topic[name].append(rows)
+                made = table(rows)
+                print("\n".join(made), flush=True)
+                text += made
+    if len(options.processes) > 1:
+        said = "\ngrowth of processor time, as an exponent of the processes, from load to load:"
+        text.append(said)
+        print(said)
+        for loads in by_topic.values():
+            made = growth(loads)
+            text += made
+            print("\n".join(made))
+    if options.keep:
+        keep("\n".join(text), by_topic.get("lists", []))
     return 0
 
 

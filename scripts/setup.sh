@@ -228,6 +228,10 @@ make_environment() {
     (umask 022 && "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
         --no-input $no_cache --editable "$NSCTL_ROOT" --requirement "$wanted_list" 9<&-) ||
         die "pip could not install what is needed (its words are above)"
+    # Who may not write here would compile every module at every start: 200 ms for a list.
+    if [ -z "${PYTHONDONTWRITEBYTECODE:-}" ] && [ -w "$NSCTL_ROOT/src/nsctl" ]; then
+        (umask 022 && "$venv/bin/python" -I -m compileall -q "$NSCTL_ROOT/src") || :
+    fi
     (umask 022 && environment_key "$venv" >"$venv/nsctl-$kind.stamp")
 }
 

@@ -1,7 +1,7 @@
 """``python -m nsctl``."""
 
-import sys
+import os
 
 from nsctl.cli.main import entry
 
-sys.exit(entry())
+os._exit(entry())  # which has flushed what was printed

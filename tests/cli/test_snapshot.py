@@ -128,7 +128,7 @@ def bad(saved: str, tmp_path: Path) -> Iterator[Path]:
         "future": json.dumps({"format": "nsctl-snapshot", "version": 99, "more": {}}).encode(),
         "foreign": json.dumps({"format": "other", "version": 1}).encode(),
         "json": b"[1, 2, 3]",
-        "fields": json.dumps({**document, "snapshot": document["snapshot"][:-6]}).encode(),
+        "fields": json.dumps({**document, "snapshot": document["snapshot"][:8]}).encode(),
         "types": json.dumps({**document, "snapshot": document["snapshot"][::-1]}).encode(),
         "deep": b"[" * 200_000,
         "escape\x1b[31m": b"{",

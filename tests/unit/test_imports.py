@@ -8,44 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from nsctl.cli.commands import COMMANDS
+from support.imports import BUDGETS, DEAR, STANDARD
 from unit.proctree import ProcTree
 
 pytestmark = pytest.mark.unit
-
-# Each costs more than a millisecond that every call would pay.
-FORBIDDEN = (
-    "argparse",
-    "asyncio",
-    "base64",
-    "ctypes",
-    "dataclasses",
-    "datetime",
-    "difflib",
-    "hashlib",
-    "inspect",
-    "json",
-    "locale",
-    "logging",
-    "msgspec",
-    "pathlib",
-    "random",
-    "selectors",
-    "shutil",
-    "signal",
-    "socket",
-    "subprocess",
-    "tempfile",
-    "threading",
-    "traceback",
-    "zlib",
-)
-# Before anything else was imported: what the interpreter itself needs, and typing's own.
-ALLOWED = {
-    *("__future__", "_collections", "_functools", "_operator", "_sre", "_struct", "_typing"),
-    *("collections", "contextlib", "copyreg", "enum", "errno", "fcntl", "functools"),
-    *("importlib", "itertools", "keyword", "operator", "pwd", "re", "reprlib", "struct"),
-    *("types", "typing", "warnings", "nsctl"),
-}
 
 CODE = """
 import sys
@@ -82,35 +49,41 @@ def test_the_package_alone_imports_nothing() -> None:
     assert imported("-") <= {"nsctl", "__future__"}
 
 
-def test_the_version_imports_no_more_than_it_needs() -> None:
-    modules = imported("--version")
-    assert not modules & set(FORBIDDEN)
-    ours = {module for module in modules if module.startswith("nsctl")}
-    assert ours == {"nsctl", "nsctl.cli", "nsctl.cli.commands", "nsctl.cli.main", "nsctl.errors"}
+@pytest.mark.parametrize("name", BUDGETS)
+def test_a_command_imports_those_modules_of_nsctl_that_are_written_down(name: str) -> None:
+    budget = BUDGETS[name]
+    modules = imported(*budget.words)
+    assert {module for module in modules if module.partition(".")[0] == "nsctl"} == budget.modules
 
 
-@pytest.mark.parametrize("name", FORBIDDEN)
-def test_ls_does_not_import(name: str, ls_modules: set[str]) -> None:
-    assert name not in ls_modules
+@pytest.mark.parametrize("name", BUDGETS)
+def test_a_command_begins_with_nothing_of_the_standard_library_that_is_not_written_down(
+    name: str,
+) -> None:
+    modules = {module.partition(".")[0] for module in imported(*BUDGETS[name].words)}
+    assert modules - {"nsctl"} <= STANDARD
 
 
 @pytest.fixture(scope="module")
 def ls_modules(proc: Path) -> set[str]:
-    return imported("ls", "--host-proc", str(proc))
+    return imported("ls", "-o", "NS,TYPE,NPROCS,PID,USER,HELD,COMMAND", "--host-proc", str(proc))
 
 
-def test_ls_imports_nothing_of_the_standard_library_that_is_not_listed_here(
-    ls_modules: set[str],
-) -> None:
-    assert {module.partition(".")[0] for module in ls_modules} <= ALLOWED
+@pytest.mark.parametrize("name", sorted(DEAR))
+def test_a_list_of_namespaces_does_not_import(name: str, ls_modules: set[str]) -> None:
+    assert name not in ls_modules
 
 
-def test_ls_loads_no_other_command(ls_modules: set[str]) -> None:
+def test_a_list_of_namespaces_loads_no_other_command(ls_modules: set[str]) -> None:
     commands = {module for module in ls_modules if module.startswith("nsctl.cli.")}
     assert commands == {
         *("nsctl.cli.commands", "nsctl.cli.common", "nsctl.cli.getopt", "nsctl.cli.ls"),
         *("nsctl.cli.ls_columns", "nsctl.cli.main"),
     }
+
+
+def test_the_table_is_of_commands_that_there_are() -> None:
+    assert {budget.words[0] for budget in BUDGETS.values()} - {"--version"} <= set(COMMANDS)
 
 
 def test_every_public_name_is_there_and_is_documented() -> None:

@@ -11,10 +11,14 @@ import re
 import stat
 import tempfile
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 import msgspec
 
 from nsctl.errors import ArchiveError, translate
+from nsctl.model import accounts, cgroup, contents, network
+from nsctl.model import namespace as namespace_model
+from nsctl.model import snapshot as snapshot_model
 from nsctl.model.namespace import NS_LINKS, Namespace, NamespaceType
 from nsctl.model.snapshot import Snapshot
 
@@ -27,6 +31,17 @@ _DEEPEST = 64
 _SURROGATES = re.compile("[\ud800-\udfff]")
 # Decoding raises more than msgspec's own: for bytes that are not UTF-8, for what is nested deeply.
 _DAMAGE = (ValueError, RecursionError)
+
+
+# Types that most views never import, which the decoder looks up by name where they are used.
+for _module, _names in (
+    (namespace_model, (contents.UtsNames, contents.IpcObjects, contents.CgroupRoot)),
+    (snapshot_model, (accounts.Accounts, cgroup.CgroupHierarchy, network.Network, network.Socket)),
+):
+    for _type in _names:
+        setattr(_module, _type.__name__, _type)
+# Where nobody decodes, any text will do.
+namespace_model.HolderKind = Literal[namespace_model.HOLDER_KINDS]
 
 
 class _Header(msgspec.Struct):

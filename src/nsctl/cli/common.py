@@ -6,23 +6,24 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import NoReturn
+from functools import lru_cache
 
-from nsctl import host
 from nsctl.errors import EXIT_INCOMPLETE, EXIT_OK, NsctlError, TargetError, UsageError
-from nsctl.model.namespace import Holder, IdExtent
-from nsctl.model.owner import Owner
-from nsctl.model.part import Gap, Part, PartState
-from nsctl.model.snapshot import Snapshot
-from nsctl.model.target import Target
-from nsctl.relate.members import Membership
 from nsctl.report.escape import escape
-from nsctl.report.jsonout import put_text, whose
-from nsctl.report.style import Style
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    # Commands that take no snapshot, `enter` first of all, do not pay for these.
     import argparse
+    from typing import NoReturn
+
+    from nsctl.model.namespace import Holder, IdExtent
+    from nsctl.model.owner import Owner
+    from nsctl.model.part import Part
+    from nsctl.model.snapshot import Snapshot
+    from nsctl.model.target import Target
+    from nsctl.relate.members import Membership
+    from nsctl.report.style import Style
 
 
 def parser(name: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
@@ -88,15 +89,22 @@ def snapshot_of(
         NsctlError: it cannot be had.
         UsageError: both a file and a procfs were named.
     """
+    from nsctl import host
+
     if file is None:
         return host.take_snapshot(parts, proc_root=host_proc, ask_daemons=ask_daemons)
     if host_proc != "/proc":
         raise UsageError("--from and --host-proc exclude each other")
+    from nsctl.model.part import Gap, Part, PartState
+
     saved = host.load_snapshot(file)
+    had = {part for part, state in saved.parts.items() if state is not PartState.NOT_ASKED}
+    if Part.COMMANDS in had:
+        had.add(Part.LEADERS)
     lacking = [
         Gap(part, file, str(part), PartState.UNREADABLE, "not asked for when it was saved")
         for part in parts
-        if saved.parts.get(part, PartState.NOT_ASKED) is PartState.NOT_ASKED
+        if part not in had
     ]
     # What was not read of other parts is none of this view's business.
     concerned = {*parts, Part.TASKS, Part.NAMESPACES}
@@ -132,6 +140,8 @@ def target_of(text: str, file: str | None) -> Target:
 
 def style(colour: str = "auto") -> Style:
     """How standard output wants to be written to."""
+    from nsctl.report.style import Style
+
     terminal, columns = sys.stdout.isatty(), 0
     if terminal:
         with contextlib.suppress(OSError):
@@ -182,6 +192,8 @@ def map_rows(ranges: Iterable[IdExtent]) -> list[dict[str, int]]:
 
 def whose_row(row: Membership) -> dict[str, object] | None:
     """Whose a namespace is, or was before it had no process, for JSON."""
+    from nsctl.report.jsonout import whose
+
     if row.owners:
         return whose(row.owners[0])
     return whose(row.was, was=row.was is not None)
@@ -189,6 +201,8 @@ def whose_row(row: Membership) -> dict[str, object] | None:
 
 def holder_rows(holders: Iterable[Holder]) -> list[dict[str, object]]:
     """What keeps a namespace alive, for JSON: the keys that apply."""
+    from nsctl.report.jsonout import put_text
+
     rows: list[dict[str, object]] = []
     for holder in holders:
         row: dict[str, object] = {"kind": holder.kind}
@@ -236,6 +250,24 @@ def for_each(names: Sequence[str], work: Callable[[str], object]) -> int:
     return status
 
 
+def member_text(row: Membership) -> str:
+    """Say whose a namespace is, escaped: its owners, or whose it was, or what keeps it.
+
+    "web (docker)", "- was web (docker)", "- for children of sh[33]", "- held by bind, fd".
+    """
+    if row.owners:
+        return owners_text(row.owners)
+    if row.was is not None:
+        return f"- was {owner_text(row.was)}"
+    waiting = [holder.pid for holder in row.holders if holder.kind == "child"]
+    if waiting:
+        return f"- for children of process {waiting[0]}"
+    kinds = sorted({holder.kind for holder in row.holders if holder.kind != "kernel"})
+    if kinds:
+        return f"- held by {', '.join(kinds)}"
+    return "- kept by what it owns" if row.below else "- nobody is in it"
+
+
 def owner_text(owner: Owner) -> str:
     """Name an owner for people, escaped: "web (docker)", "nginx.service", "sleep[4560]".
 
@@ -244,6 +276,7 @@ def owner_text(owner: Owner) -> str:
     return "".join(_owner_words(owner))
 
 
+@lru_cache(maxsize=4096)
 def _owner_words(owner: Owner) -> tuple[str, str]:
     """The name, and what stands behind it."""
     name = escape(owner.name)
@@ -254,9 +287,15 @@ def _owner_words(owner: Owner) -> tuple[str, str]:
 
 
 def owners_text(owners: Sequence[Owner]) -> str:
-    """Name the first of several owners and count the others: "web +1 (docker)"."""
+    """Name the first of several owners and count the others: "web +1 (docker)".
+
+    What only containers of one pod are in is the pod's: "pod default:shop (cri, 3 containers)".
+    """
     if not owners:
         return "-"
-    name, place = _owner_words(owners[0])
+    first = owners[0]
+    if len(owners) > 1 and first.pod and len({(each.engine, each.pod) for each in owners}) == 1:
+        return f"pod {escape(first.pod)} ({escape(first.engine)}, {len(owners)} containers)"
+    name, place = _owner_words(first)
     more = f" +{len(owners) - 1}" if len(owners) > 1 else ""
     return f"{name}{more}{place}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from nsctl.cli import common
 from nsctl.errors import NsctlError
@@ -21,6 +20,7 @@ from nsctl.report.units import duration
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from typing import Any
 
 PARTS = (
     Part.TASKS,

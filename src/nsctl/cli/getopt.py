@@ -8,11 +8,17 @@ permuted behind them, or end them (``stop_at_operand``), as the original does.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
 
 from nsctl.errors import UsageError
+from nsctl.model.record import NamedTuple
 
-Argument = Literal["no", "required", "optional"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Argument = Literal["no", "required", "optional"]
+else:
+    Argument = str
 
 
 class Option(NamedTuple):

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
 
 from nsctl import __version__
 from nsctl.cli import common
 from nsctl.cli.getopt import Option, Parsed, describe, parse
-from nsctl.cli.ls_columns import INTEGERS, JSON_ONLY, LSNS, OUTPUTS, TEXT, Output
+from nsctl.cli.ls_columns import INTEGERS, JSON_ONLY, LSNS, OUTPUTS, TEXT, Facts, Output
 from nsctl.errors import NsctlError, UsageError
 from nsctl.model.namespace import TYPES, NamespaceType
 from nsctl.model.part import Part
-from nsctl.model.snapshot import Snapshot
 from nsctl.relate.listing import Row, by_process, by_relation, found_by_lsns, with_related
 from nsctl.relate.members import Membership, memberships
 from nsctl.report.escape import escape, escape_bytes, width
@@ -29,6 +27,8 @@ from nsctl.report.tree import grow, run_on
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from nsctl.report.filter import Filter, Kind, Value
 
 _LSNS_OPTIONS = (
@@ -51,6 +51,7 @@ _OWN_OPTIONS = (
     Option("from", "", "required", "file", "a saved snapshot in place of the live host"),
     Option("host-proc", "", "required", "dir", "the host's procfs, mounted here"),
     Option("strict", "", "no", "", "exit with 3 when something could not be read"),
+    Option("watch", "", "optional", "seconds", "show it again every so many seconds (2)"),
     Option("color", "", "required", "when", "auto, always or never"),
 )
 _ABOUT_OPTIONS = (
@@ -137,7 +138,8 @@ def drop_in(words: list[str]) -> int:
 
 def _serve(given: Parsed, *, original: bool) -> int:
     """Do what was asked for, as the original alone would or with all that we know."""
-    for one, other in (("json", "raw"), ("persistent", "task"), ("from", "host-proc")):
+    alone = (("json", "raw"), ("persistent", "task"), ("from", "host-proc"), ("from", "watch"))
+    for one, other in alone:
         if given.has(one) and given.has(other):
             raise UsageError(f"mutually exclusive arguments: --{one} --{other}")
     if given.has("help"):
@@ -149,6 +151,12 @@ def _serve(given: Parsed, *, original: bool) -> int:
         )
     elif given.has("list-columns"):
         _list_columns(given, original=original)
+    elif given.has("watch"):
+        from nsctl.cli.again import again, seconds
+
+        separator = "" if given.has("ndjson") else "\n"
+        wait = seconds(given.last("watch"))
+        return again(wait, lambda: _run(given, original=original), separator=separator)
     else:
         return _run(given, original=original)
     return 0
@@ -195,6 +203,9 @@ def _run(given: Parsed, *, original: bool) -> int:
     needed = {*names, *(chosen.columns if chosen else ())}
     base = _LSNS_BASE if original else _BASE
     parts = {*base, *(part for name in needed for part in known[name].parts)}
+    if inode and Part.LEADERS in parts:
+        # A line for each process of one namespace, not one for each namespace.
+        parts.add(Part.COMMANDS)
     relation = _relation(given, inode)
     snapshot = common.snapshot_of(
         given.last("from"), given.last("host-proc") or "/proc", sorted(parts)
@@ -202,7 +213,8 @@ def _run(given: Parsed, *, original: bool) -> int:
     members = memberships(snapshot)
     if original:
         members = found_by_lsns(members, kinds, relation)
-    keep = _keeper(snapshot, given, chosen)
+    facts = Facts(snapshot)
+    keep = _keeper(facts, given, chosen)
     rows, parents = _rows(members, given, kinds, inode, relation, keep)
     # The tree hangs on the command, or where namespaces are the nodes, on their number.
     stem = {"": "", "process": "COMMAND"}.get(relation, "NS")
@@ -210,10 +222,10 @@ def _run(given: Parsed, *, original: bool) -> int:
         parents = [-1] * len(rows)
     if as_json:
         about = {} if original else envelope(snapshot)
-        _print_json(snapshot, given, names, rows, parents, about)
+        _print_json(facts, given, names, rows, parents, about)
     else:
         style = common.style("never" if original else given.last("color") or "auto")
-        _print_text(snapshot, given, names, rows, parents, stem, style)
+        _print_text(facts, given, names, rows, parents, stem, style)
     if original:
         return 0
     if not as_json:
@@ -238,9 +250,7 @@ def _filter(given: Parsed, *, original: bool) -> Filter | None:
     return filters.parse(text, kinds)
 
 
-def _keeper(
-    snapshot: Snapshot, given: Parsed, chosen: Filter | None
-) -> Callable[[Row], bool] | None:
+def _keeper(facts: Facts, given: Parsed, chosen: Filter | None) -> Callable[[Row], bool] | None:
     """What tells which rows the filter chooses; None for all."""
     if chosen is None:
         return None
@@ -249,7 +259,7 @@ def _keeper(
     def fetch(name: str, row: Row) -> Value:
         if name in TEXT:
             return TEXT[name](row)
-        value = OUTPUTS[name].value(snapshot, row)
+        value = OUTPUTS[name].value(facts, row)
         if isinstance(value, tuple):
             value = separator.join(value)
         if isinstance(value, bytes):
@@ -383,13 +393,17 @@ def _rows(
 def _pid(text: str | None) -> int:
     if text is None:
         return 0
-    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) < 1 << 31):
+    # As strtol(3), which the original reads it with.
+    digits = text.lstrip(" \t\n\v\f\r").removeprefix("+")
+    if not (
+        digits.isascii() and digits.isdecimal() and len(digits) <= 10 and int(digits) < 1 << 31
+    ):
         raise UsageError(f"invalid PID argument: {text!r}")
-    return int(text)
+    return int(digits)
 
 
 def _print_text(
-    snapshot: Snapshot,
+    facts: Facts,
     given: Parsed,
     names: list[str],
     rows: list[Row],
@@ -401,14 +415,14 @@ def _print_text(
     if stem == "NS":
         columns = [c._replace(right=False) if c.name == stem else c for c in columns]
     separator = _separator(given)
-    lines = []
     grown = grow(parents, style)
-    for index, prefix in grown:
-        cells = [_cell(snapshot, name, rows[index], separator) for name in names]
-        if prefix:
-            place = names.index(stem)
-            cells[place] = prefix + cells[place]
-        lines.append(cells)
+    shown = [rows[index] for index, _ in grown]
+    by_column = [_cells(facts, name, shown, separator) for name in names]
+    if stem in names:
+        place = names.index(stem)
+        pairs = zip(grown, by_column[place], strict=True)
+        by_column[place] = [prefix + cell for (_, prefix), cell in pairs]
+    lines = list(zip(*by_column, strict=True))
     if given.has("notruncate"):
         style = style._replace(width=None)
     elif style.width is not None:
@@ -422,7 +436,7 @@ def _print_text(
     common.put(table(columns, lines, style, headings=headings, raw=raw, stems=stems))
 
 
-def _least_width(columns: list[Column], lines: list[list[str]]) -> int:
+def _least_width(columns: list[Column], lines: list[tuple[str, ...]]) -> int:
     """How wide a table is once everything that may be cut is cut down to its heading."""
     total = len(columns) - 1
     for column, cells in zip(columns, zip(*lines, strict=True), strict=False):
@@ -435,10 +449,21 @@ def _least_width(columns: list[Column], lines: list[list[str]]) -> int:
     return total
 
 
-def _cell(snapshot: Snapshot, name: str, row: Row, separator: str) -> str:
+def _cells(facts: Facts, name: str, rows: list[Row], separator: str) -> list[str]:
+    """One column's cells."""
     if name in TEXT:
-        return TEXT[name](row)
-    value = OUTPUTS[name].value(snapshot, row)
+        return list(map(TEXT[name], rows))
+    value_of = OUTPUTS[name].value
+    values = [value_of(facts, row) for row in rows]
+    # Most columns have one kind of value, and whole columns are written the fastest.
+    write = _WRITERS.get(type(values[0])) if len(set(map(type, values))) == 1 else None
+    return [_cell(value, separator) for value in values] if write is None else [*map(write, values)]
+
+
+_WRITERS: dict[type, Callable[[Any], str]] = {int: str, str: escape, bytes: escape_bytes}
+
+
+def _cell(value: object, separator: str) -> str:
     if value is None:
         return ""
     if isinstance(value, tuple):
@@ -447,7 +472,7 @@ def _cell(snapshot: Snapshot, name: str, row: Row, separator: str) -> str:
 
 
 def _print_json(
-    snapshot: Snapshot,
+    facts: Facts,
     given: Parsed,
     names: list[str],
     rows: list[Row],
@@ -460,7 +485,7 @@ def _print_json(
     for row in rows:
         entry: dict[str, Any] = {}
         for name in names:
-            value = known[name].value(snapshot, row)
+            value = known[name].value(facts, row)
             if isinstance(value, tuple):
                 value = separator.join(value)
             if isinstance(value, bytes):

@@ -4,15 +4,40 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import cached_property
 
 from nsctl.cli import common
 from nsctl.model.part import Part
+from nsctl.model.record import NamedTuple
 from nsctl.model.snapshot import Snapshot
 from nsctl.relate.listing import Row
 from nsctl.report.escape import command_bytes
 from nsctl.report.jsonout import whose
 from nsctl.report.table import Column
+
+
+class Facts:
+    """What cells look up in a snapshot; each index is made once, and only if a cell wants it."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.users = snapshot.users
+        self._snapshot = snapshot
+
+    @cached_property
+    def creators(self) -> dict[int, int | None]:
+        """By its inode, the uid of whoever made a user namespace."""
+        return {each.id.ino: each.owner_uid for each in self._snapshot.namespaces}
+
+    @cached_property
+    def above(self) -> frozenset[int]:
+        """Inodes of all that are the parent or the owner of another."""
+        pairs = [(each.parent, each.owner) for each in self._snapshot.namespaces]
+        return frozenset(ino for pair in pairs for ino in pair)
+
+    @cached_property
+    def comms(self) -> dict[int, bytes]:
+        """Command names, by process id."""
+        return {task.pid: task.comm for task in self._snapshot.tasks}
 
 
 class Output(NamedTuple):
@@ -28,65 +53,62 @@ class Output(NamedTuple):
 
     column: Column
     help: str
-    value: Callable[[Snapshot, Row], object]
+    value: Callable[[Facts, Row], object]
     parts: tuple[Part, ...] = ()
 
 
-def _command(_: Snapshot, row: Row) -> bytes | None:
+def _command(_: Facts, row: Row) -> bytes | None:
     if row.task is None:
         return None
     return command_bytes(row.task.command or b"") or row.task.comm
 
 
-def _uid(snapshot: Snapshot, row: Row) -> int | None:
+def _uid(facts: Facts, row: Row) -> int | None:
     if row.task is not None:
         return row.task.owner
     namespace = row.member.namespace
     if namespace.owner_uid is not None:
         return namespace.owner_uid
-    owner = (other for other in snapshot.namespaces if other.id.ino == namespace.owner)
-    return next((other.owner_uid for other in owner), None)
+    return facts.creators.get(namespace.owner)
 
 
-def _user(snapshot: Snapshot, row: Row) -> str | None:
-    uid = _uid(snapshot, row)
-    return None if uid is None else snapshot.users.get(uid, str(uid))
+def _user(facts: Facts, row: Row) -> str | None:
+    uid = _uid(facts, row)
+    return None if uid is None else facts.users.get(uid, str(uid))
 
 
-def _path(_: Snapshot, row: Row) -> str | None:
+def _path(_: Facts, row: Row) -> str | None:
     return row.task and f"/proc/{row.task.pid}/ns/{row.member.namespace.id.type}"
 
 
-def _netnsid(_: Snapshot, row: Row) -> str | None:
+def _netnsid(_: Facts, row: Row) -> str | None:
     number = row.member.namespace.netnsid
     if number is None:
         return None
     return str(number) if number >= 0 else "unassigned"
 
 
-def _nsfs(_: Snapshot, row: Row) -> tuple[bytes, ...] | None:
+def _nsfs(_: Facts, row: Row) -> tuple[bytes, ...] | None:
     return row.member.namespace.nsfs_paths or None
 
 
-def _held(snapshot: Snapshot, row: Row) -> bytes:
+def _held(facts: Facts, row: Row) -> bytes:
     """Say where to go and look: "proc", and without a process the holder itself."""
     holders = [holder for holder in row.member.holders if holder.kind != "kernel"]
     if row.member.tasks:
         return ",".join(dict.fromkeys(["proc", *(holder.kind for holder in holders)])).encode()
     if not holders:
-        ino = row.member.namespace.id.ino
-        needed = any(ino in {other.parent, other.owner} for other in snapshot.namespaces)
-        return b"namespaces" if needed else b"?"
+        return b"namespaces" if row.member.namespace.id.ino in facts.above else b"?"
     first = holders[0]
     more = b" +%d" % (len(holders) - 1) if len(holders) > 1 else b""
     if first.kind == "bind":
         return b"bind " + first.path + more
-    comm = next((task.comm for task in snapshot.tasks if task.pid == first.pid), b"?")
+    comm = facts.comms.get(first.pid, b"?")
     place = b"/%d" % first.fd if first.fd >= 0 else b""
     return b"%s %s[%d]%s" % (first.kind.encode(), comm, first.pid, place) + more
 
 
-def _dev(_: Snapshot, row: Row) -> str:
+def _dev(_: Facts, row: Row) -> str:
     dev = row.member.namespace.id.dev
     return f"{os.major(dev)}:{os.minor(dev)}"
 
@@ -121,7 +143,7 @@ OUTPUTS: dict[str, Output] = {
         lambda _, row: row.task and row.task.ppid,
     ),
     "COMMAND": Output(
-        Column("COMMAND", shrink=True), "command line of the PID", _command, (Part.COMMANDS,)
+        Column("COMMAND", shrink=True), "command line of the PID", _command, (Part.LEADERS,)
     ),
     "UID": Output(Column("UID", right=True), "UID of the PID", _uid),
     "USER": Output(Column("USER"), "username of the PID", _user),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 from nsctl.cli import common
 from nsctl.model.namespace import TYPES
@@ -21,6 +20,7 @@ from nsctl.report.units import counted, duration, shift
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from typing import Any
 
 PARTS = (
     Part.TASKS,

@@ -6,11 +6,11 @@ fzf(1) asks where it is installed, else a numbered list does. Scripts are never 
 from __future__ import annotations
 
 import sys
-from typing import NamedTuple
 
 from nsctl.cli import common
 from nsctl.errors import UsageError
 from nsctl.model.part import Part
+from nsctl.model.record import NamedTuple
 from nsctl.model.snapshot import Snapshot
 from nsctl.relate.groups import Group, groups
 from nsctl.report.escape import escape

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from nsctl.cli import common
 from nsctl.errors import UnknownTarget, UsageError
@@ -22,6 +21,7 @@ from nsctl.report.table import Column, table
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from typing import Any
 
 _PID = TYPES.index(NamespaceType.PID)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from nsctl.cli import common
 from nsctl.model.snapshot import Snapshot
@@ -17,6 +16,7 @@ from nsctl.report.table import Column, table
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from typing import Any
 
 
 def arguments() -> argparse.ArgumentParser:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from nsctl.cli import common
 from nsctl.model.container import Container
@@ -15,6 +14,10 @@ from nsctl.report.escape import escape
 from nsctl.report.jsonout import whose
 from nsctl.report.style import Role
 from nsctl.report.units import counted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 Line = tuple[str, str, str, Role | None]
 """Label, escaped text, the word in its beginning that is coloured, and by what it means."""

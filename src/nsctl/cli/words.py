@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from nsctl.cli.commands import COMMANDS
@@ -34,7 +34,10 @@ _FIXED: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("FILE", "A", "B", "CMD"), (FILES,)),
     **dict.fromkeys(("DIR", "ROOTFS"), (DIRECTORIES,)),
     "WHEN": ("auto", "always", "never"),
+    "TABLE": ("all", "main", "local"),
     "REL": ("parent", "owner", "process"),
+    "WHOSE": ("target", "caller"),
+    "FROM": ("kernel", "declared", "none"),
 }
 
 
@@ -191,8 +194,9 @@ def _place(grammar: _Grammar, before: Iterable[str]) -> _Place:
             pending = None
         elif ended or not word.startswith("-") or word == "-":
             operands += 1
-            # What follows a command to run is the command's.
-            ended = ended or "CMD" in grammar.operands
+            # What follows a command to run is the command's; a TARGET is none yet.
+            is_target = operands == 1 and grammar.operands[:1] == ("TARGET",)
+            ended = ended or ("CMD" in grammar.operands and not is_target)
         elif word == "--":
             ended = True
         else:
@@ -242,7 +246,13 @@ def _values(
     if words:
         yield from map(Candidate, words)
     elif value == "LIST":
-        yield from _columns(word)
+        from nsctl.cli.ls_columns import OUTPUTS
+
+        yield from _columns(word, {name: output.help for name, output in OUTPUTS.items()})
+    elif value == "COLS":
+        from nsctl.cli.net_columns import OUTPUTS as OF_SOCKETS
+
+        yield from _columns(word, {name: output.help for name, output in OF_SOCKETS.items()})
     elif value == "TYPE":
         from nsctl.model.namespace import TYPES
 
@@ -253,6 +263,8 @@ def _values(
         yield from map(Candidate, ("ALL", *capabilities.NAMES))
     elif value == "TARGET":
         yield from _targets(word, source)
+    elif value == "TARGET:PATH":
+        yield from _files_of(word, source)
     elif value == "NAME":
         yield from (Candidate(c.name, c.state) for c in _own(source))
     elif value == "MODE":
@@ -260,18 +272,21 @@ def _values(
         yield from (Candidate(f"container:{c.name}", c.state) for c in _own(source))
 
 
-def _columns(word: str) -> Iterator[Candidate]:
-    """Columns behind those that a list has already."""
-    from nsctl.cli.ls_columns import OUTPUTS
+def _columns(word: str, known: Mapping[str, str]) -> Iterator[Candidate]:
+    """Columns behind those that a list has already.
 
+    Args:
+        word: the list so far.
+        known: all columns, and what each is.
+    """
     head, last = word[: word.rfind(",") + 1], word[word.rfind(",") + 1 :]
     if not head and last.startswith("+"):
         head, last = "+", last[1:]
     there = set(head.lstrip("+").upper().split(","))
     yield Candidate(NO_BLANK)
-    for name, output in OUTPUTS.items():
+    for name, about in known.items():
         if name not in there:
-            yield Candidate(head + (name.lower() if last.islower() else name), output.help)
+            yield Candidate(head + (name.lower() if last.islower() else name), about)
 
 
 def _containers(source: dict[str, str]) -> tuple[Container, ...]:
@@ -285,6 +300,16 @@ def _containers(source: dict[str, str]) -> tuple[Container, ...]:
 
 def _own(source: dict[str, str]) -> Iterator[Container]:
     return (container for container in _containers(source) if container.engine == "nsctl")
+
+
+def _files_of(word: str, source: dict[str, str]) -> Iterator[Candidate]:
+    """TARGETs with the beginning of a path, or a file of the host."""
+    if word.startswith(("/", ".")):
+        yield Candidate(FILES)
+        return
+    yield Candidate(NO_BLANK)
+    for target in _targets(word, source):
+        yield Candidate(f"{target.word}:/", target.help)
 
 
 def _targets(word: str, source: dict[str, str]) -> Iterator[Candidate]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 
 from nsctl.discovery.draft import Draft
 from nsctl.errors import refused, vanished
@@ -22,6 +23,7 @@ from nsctl.model.namespace import (
     NamespaceType,
 )
 from nsctl.model.part import Gap, Part, PartState
+from nsctl.model.task import Task
 
 _MNT = TYPES.index(NamespaceType.MNT)
 _NO_REQUEST = frozenset({errno.ENOTTY, errno.EINVAL, errno.EOPNOTSUPP})
@@ -29,9 +31,14 @@ _NO_REQUEST = frozenset({errno.ENOTTY, errno.EINVAL, errno.EOPNOTSUPP})
 
 def run(draft: Draft) -> None:
     """Open what the next child of each such process and thread would be in."""
+    look(draft, draft.tasks)
+
+
+def look(draft: Draft, tasks: Iterable[Task]) -> None:
+    """Open it for some processes, and the threads that were noted for it."""
     waiting = [
         (task.pid, 0)
-        for task in draft.tasks
+        for task in tasks
         if task.ns[PID_FOR_CHILDREN] == ABSENT
         and task.state not in "ZX"
         and task.ns[_MNT] not in {ABSENT, UNREADABLE}

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from nsctl.kernel.procfs import CLOCK_TICKS, ProcFs
 from nsctl.model.container import Container
 from nsctl.model.mount import Mount
 from nsctl.model.namespace import Holder, Namespace, NamespaceId, NamespaceType
 from nsctl.model.part import Gap, Part, PartState
+from nsctl.model.record import NamedTuple
 from nsctl.model.snapshot import Reader, Reference
 from nsctl.model.task import Task
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nsctl.child.foreign_files import ForeignFiles
+    from nsctl.child.visit import Visitor
+    from nsctl.kernel.lists import Lists
+    from nsctl.model.accounts import Accounts
+    from nsctl.model.cgroup import CgroupHierarchy
+    from nsctl.model.network import Network, Socket
 
 _CAP_SYS_PTRACE = 19
 _TICK = 1_000_000_000 // CLOCK_TICKS
@@ -39,6 +45,18 @@ class Place(NamedTuple):
     pid: int
     fd: int
     tid: int = 0
+
+
+class Listing(NamedTuple):
+    """What a procfs lists.
+
+    Attributes:
+        at: when it was asked, in clock ticks as start times are counted.
+        pids: process ids, and the inode of each directory.
+    """
+
+    at: int
+    pids: Mapping[int, int]
 
 
 class Draft:
@@ -67,9 +85,29 @@ class Draft:
         sockets: by inode, the descriptors of each socket that was met.
         tuns: descriptors of /dev/net/tun.
         rings: descriptors of io_urings.
+        networks: what each network namespace has, by inode.
+        net_sockets: the sockets of each network namespace, by inode.
+        socket_nets: by a socket's inode, that of the network namespace that lists it.
+        dumped: inodes of sockets that the kernel lists by their network namespace.
+        wordless: inodes of sockets that no descriptor can be sent over: all but unix ones.
+        socket_cgroups: paths of the control groups that sockets name, by their id.
+        own_sockets: inodes of the reader's own sockets and its helpers', which are no finding.
+        ring_sockets: by inode, the rings that a socket is registered with.
+        unread_sockets: by inode, the sockets in whose unread messages a socket waits.
+        tun_nets: network namespaces of the devices that descriptors of /dev/net/tun are of.
+        ahead: modules that the next steps are in, to be imported while the kernel works.
+        wanted_source: "auto", "kernel" or "proc": where processes are read from.
+        lists: what the kernel's own lists held, where these were read.
+        listing: what the procfs listed before that.
+        unlisted: processes that were read from the procfs, as the kernel's lists lack them.
+        covered: processes whose directory in the procfs something is mounted over.
+        waiting: by inode, the sockets in which descriptors may wait; None where all are asked.
+        remarks: which source answered, in whole sentences.
+        inside_ids: network namespaces whose sockets tell ids in the numbers of the user
+            namespace that owns them: its inode.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0915  (a line for each field)
         self, proc: ProcFs, parts: frozenset[Part], sources: dict[str, ContainerSource]
     ) -> None:
         self.proc = proc
@@ -78,6 +116,7 @@ class Draft:
         self.answers: ContainerSource | None = None
         self.reader = Reader(0, 0, 0, ())
         self.boottime_offset = 0
+        self.monotonic_offset: int | None = None
         self.reference = Reference("caller", 0, ())
         self.tasks: list[Task] = []
         self.namespaces: dict[tuple[NamespaceType, int], Namespace] = {}
@@ -96,10 +135,32 @@ class Draft:
         self.nsfs_mounts: set[int] = set()
         self.nsfs_names: set[str] = set()
         self._foreign: ForeignFiles | None = None
+        self._visitor: Visitor | None = None
+        self.cgroups: tuple[CgroupHierarchy, ...] = ()
+        self.accounts: Accounts | None = None
         self.compares = True
         self.sockets: dict[int, list[Place]] = {}
         self.tuns: list[Place] = []
         self.rings: list[Place] = []
+        self.networks: dict[int, Network] = {}
+        self.net_sockets: dict[int, tuple[Socket, ...]] = {}
+        self.socket_nets: dict[int, int] = {}
+        self.dumped: set[int] = set()
+        self.wordless: set[int] = set()
+        self.socket_cgroups: dict[int, str] = {}
+        self.own_sockets: set[int] = set()
+        self.ring_sockets: dict[int, list[Place]] = {}
+        self.unread_sockets: dict[int, list[Place]] = {}
+        self.tun_nets: dict[Place, tuple[int, ...]] = {}
+        self.inside_ids: dict[int, int] = {}
+        self.wanted_source = "auto"
+        self.ahead: Iterable[str] = ()
+        self.lists: Lists | None = None
+        self.listing = Listing(0, {})
+        self.unlisted: list[Task] = []
+        self.covered: frozenset[int] = frozenset()
+        self.waiting: set[int] | None = None
+        self.remarks: list[str] = []
 
     def add_namespace(self, kind: NamespaceType, ino: int) -> None:
         """Note that a namespace exists, if that is news."""
@@ -136,6 +197,17 @@ class Draft:
             self._foreign = ForeignFiles(self.dev)
         return self._foreign
 
+    @property
+    def visitor(self) -> Visitor:
+        """The helper that visits namespaces; there is one a snapshot."""
+        if self._visitor is None:
+            from nsctl.child.visit import Visitor
+            from nsctl.discovery.hierarchies import mounted
+
+            hierarchies = [(row.fs_type, row.options) for row in mounted(self.proc)]
+            self._visitor = Visitor(self.proc.root, hierarchies)
+        return self._visitor
+
     def keep(self, kind: NamespaceType, ino: int, fd: int) -> None:
         """Keep a namespace open that no path leads to; its descriptor is not taken over.
 
@@ -149,6 +221,9 @@ class Draft:
         if self._foreign is not None:
             self._foreign.close()
             self._foreign = None
+        if self._visitor is not None:
+            self._visitor.close()
+            self._visitor = None
         for fd in self.kept.values():
             os.close(fd)
         self.kept.clear()
@@ -229,8 +304,10 @@ class Step(NamedTuple):
         module: name below nsctl.discovery; its ``run(draft)`` does the work.
         fills: the part that it fills, or None for what every snapshot has.
         needs: parts that must have been filled before.
+        listed: module that stands in where the kernel's own lists were read, "" for none.
     """
 
     module: str
     fills: Part | None
     needs: tuple[Part, ...]
+    listed: str = ""

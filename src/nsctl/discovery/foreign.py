@@ -34,12 +34,7 @@ class Asking:
         self._what = what
         self._refused: list[int] = []
         self._counts: dict[str, int] = {}
-        distinct = {task.ns for task in draft.tasks}
-        self._populated = {
-            (kind, ino)
-            for ns in distinct
-            for kind, ino in zip(TYPES, ns[: len(TYPES)], strict=True)
-        }
+        self._populated: set[tuple[NamespaceType, int]] | None = None
 
     def ask(self, requests: Sequence[FileRequest]) -> Iterator[tuple[int, Answer]]:
         """Ask the helper.
@@ -76,11 +71,20 @@ class Asking:
         for fd in answer.fds:
             key = nsfs.get_nstype(fd), nsfs.inode(fd)
             keys.add(key)
-            if key not in self._populated:
+            if not self._is_populated(key):
                 self._draft.keep(*key, fd)
         for key in keys:
             for place in places:
                 self._draft.hold(*key, Holder(kind, pid=place.pid, fd=place.fd, tid=place.tid))
+
+    def _is_populated(self, key: tuple[NamespaceType, int]) -> bool:
+        """Tell whether a process is in a namespace."""
+        if self._populated is None:
+            distinct = {task.ns[: len(TYPES)] for task in self._draft.tasks}
+            self._populated = {
+                (kind, ino) for ns in distinct for kind, ino in zip(TYPES, ns, strict=True)
+            }
+        return key in self._populated
 
     def _count(self, request: FileRequest, answer: Answer) -> None:
         if answer.outcome == "refused":

@@ -9,7 +9,8 @@ from nsctl.discovery.draft import Draft
 
 def run(draft: Draft) -> None:
     """Start it, where system calls find processes by the numbers of this procfs."""
-    if draft.own_numbers:
+    # Where the kernel lists what sockets are of, few have to be asked, or none.
+    if draft.own_numbers and draft.lists is None:
         # What asks it later starts it again, and notes why it cannot.
         with contextlib.suppress(OSError):
             draft.foreign.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 
@@ -27,6 +28,7 @@ class Members:
         self._namespaces = draft.namespaces
         self._ways = draft.ways
         self._kept = draft.kept
+        self._listed = draft.lists is not None
         self._of: dict[tuple[NamespaceType, int], list[tuple[int, str]]] = {}
         columns = (*TYPES, NamespaceType.PID, NamespaceType.TIME)
         for task in draft.tasks:
@@ -73,7 +75,22 @@ class Members:
                 self.refused.discard((kind, ino))
                 return fd
             os.close(fd)  # the process moved on; this is another namespace, or another file
-        return None
+        return self._open_by_handle(kind, ino)
+
+    def _open_by_handle(self, kind: NamespaceType, ino: int) -> int | None:
+        """Open a namespace that the kernel's own lists told of, and nothing leads to."""
+        ns_id = self._namespaces[kind, ino].ns_id
+        if not self._listed or ns_id is None:
+            return None
+        from nsctl.kernel.nsfs_handle import handle, open_by_handle
+
+        try:
+            return open_by_handle(handle(ns_id, kind, ino))
+        except OSError as error:
+            # ESTALE stands for a namespace that is gone and for one that may not be opened.
+            if error.errno in {errno.ESTALE, errno.EINVAL} or refused(error) or vanished(error):
+                return None
+            raise
 
     def has_way(self, kind: NamespaceType, ino: int) -> bool:
         """Tell whether anything that can be opened leads to a namespace, or did."""

@@ -11,7 +11,8 @@ _COLUMNS = (*TYPES, NamespaceType.PID, NamespaceType.TIME)
 def run(draft: Draft) -> None:
     """Collect the namespaces of all processes."""
     # Most processes share one combination; only distinct ones are taken apart.
-    for ns in {task.ns for task in draft.tasks}:
-        for kind, ino in zip(_COLUMNS, ns, strict=True):
+    distinct = zip(*{task.ns for task in draft.tasks}, strict=True)
+    for kind, inodes in zip(_COLUMNS, distinct, strict=False):
+        for ino in set(inodes):
             if ino > 0:
                 draft.add_namespace(kind, ino)

@@ -13,7 +13,14 @@ from nsctl.kernel.procfs import (
     read_file,
     read_ns_links,
 )
-from nsctl.model.namespace import NS_LINKS, TIME_FOR_CHILDREN, TYPES, UNREADABLE, NamespaceType
+from nsctl.model.namespace import (
+    NS_LINKS,
+    TIME_FOR_CHILDREN,
+    TYPES,
+    UNREADABLE,
+    NamespaceType,
+    TimeOffsets,
+)
 from nsctl.model.part import Gap, Part, PartState
 from nsctl.model.snapshot import Reader
 
@@ -40,7 +47,9 @@ def run(draft: Draft) -> None:
         draft.dev = _device(draft.proc.root)
         if ns[_TIME] == ns[TIME_FOR_CHILDREN]:
             # Start times are shown in the reader's time namespace; rows keep the initial one's.
-            draft.boottime_offset = _boottime_offset(directory)
+            offsets = _offsets(directory)
+            draft.boottime_offset = offsets.boottime
+            draft.monotonic_offset = offsets.monotonic
         else:
             draft.gaps.append(
                 Gap(
@@ -60,8 +69,8 @@ def _device(root: str) -> int:
     return os.stat(f"{root}/self/ns/mnt").st_dev
 
 
-def _boottime_offset(directory: int) -> int:
+def _offsets(directory: int) -> TimeOffsets:
     try:
-        return parse_timens_offsets(read_file("timens_offsets", directory)).boottime
+        return parse_timens_offsets(read_file("timens_offsets", directory))
     except FileNotFoundError:  # no time namespaces before Linux 5.6
-        return 0
+        return TimeOffsets(0, 0)

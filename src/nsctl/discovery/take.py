@@ -16,24 +16,33 @@ from nsctl.model.snapshot import Snapshot
 
 STEPS: tuple[Step, ...] = (
     Step("reader", None, ()),
+    Step("lists", None, ()),
     Step("helper", Part.SOCKETS, ()),
-    Step("tasks", Part.TASKS, ()),
+    Step("tasks", Part.TASKS, (), "listed_tasks"),
+    Step("leaders", Part.LEADERS, (Part.TASKS,)),
     Step("reference", None, (Part.TASKS,)),
     Step("namespaces", Part.NAMESPACES, (Part.TASKS,)),
-    Step("threads", Part.THREADS, (Part.NAMESPACES,)),
-    Step("children", Part.CHILDREN, (Part.NAMESPACES,)),
+    Step("threads", Part.THREADS, (Part.NAMESPACES,), "listed_threads"),
+    Step("children", Part.CHILDREN, (Part.NAMESPACES,), "listed_children"),
     Step("nsfs_paths", Part.NSFS_PATHS, (Part.NAMESPACES,)),
-    Step("mounted", Part.MOUNTED, (Part.NAMESPACES, Part.NSFS_PATHS)),
-    Step("descriptors", Part.DESCRIPTORS, (Part.NAMESPACES, Part.MOUNTED)),
+    Step("mounted", Part.MOUNTED, (Part.NAMESPACES, Part.NSFS_PATHS), "listed_mounted"),
+    Step("descriptors", Part.DESCRIPTORS, (Part.NAMESPACES, Part.MOUNTED), "listed_descriptors"),
     Step("rings", Part.RINGS, (Part.DESCRIPTORS,)),
+    Step("net_sockets", Part.NET_SOCKETS, (Part.DESCRIPTORS,)),
     Step("sockets", Part.SOCKETS, (Part.DESCRIPTORS,)),
     Step("inflight", Part.INFLIGHT, (Part.DESCRIPTORS,)),
-    Step("relations", Part.RELATIONS, (Part.NAMESPACES,)),
+    Step("relations", Part.RELATIONS, (Part.NAMESPACES,), "listed_relations"),
     Step("id_maps", Part.ID_MAPS, (Part.NAMESPACES,)),
     Step("time_offsets", Part.TIME_OFFSETS, (Part.NAMESPACES,)),
+    Step("late_sockets", Part.NET_SOCKETS, (Part.DESCRIPTORS,)),
+    Step("networks", Part.NETWORKS, (Part.NAMESPACES,)),
     Step("netnsids", Part.NETNSIDS, (Part.NAMESPACES,)),
     Step("mounts", Part.MOUNTS, (Part.TASKS,)),
     Step("containers", Part.CONTAINERS, (Part.TASKS, Part.CGROUPS)),
+    Step("uts_names", Part.UTS_NAMES, (Part.NAMESPACES,)),
+    Step("ipc_objects", Part.IPC_OBJECTS, (Part.NAMESPACES, Part.ID_MAPS)),
+    Step("cgroup_tree", Part.CGROUP_TREE, (Part.NAMESPACES, Part.CGROUPS, Part.CONTAINERS)),
+    Step("accounts", Part.ACCOUNTS, ()),
     Step("users", None, (Part.TASKS,)),
 )
 """Every step, in the order in which they run."""
@@ -66,6 +75,7 @@ def take(
     proc_root: str = "/proc",
     sources: Mapping[str, ContainerSource] | None = None,
     answers: ContainerSource | None = None,
+    source: str = "auto",
 ) -> Snapshot:
     """Take a snapshot of this host.
 
@@ -74,6 +84,8 @@ def take(
         proc_root: where procfs is mounted.
         sources: engines by name, each a function that lists its containers.
         answers: what engines' daemons say, which adds to that; asked before the sources.
+        source: "kernel" for the kernel's own lists, as far as it lets them be walked, "proc" for
+            /proc alone, "auto" for what is faster.
 
     Returns:
         The snapshot.
@@ -85,16 +97,20 @@ def take(
     proc = ProcFs(proc_root)
     draft = Draft(proc, needed(parts), dict(sources or {}))
     draft.answers = answers
+    draft.wanted_source = source
     began = time.time()
     step = None
     try:
         boot_id, uptime = _boot(proc)
-        for step in STEPS:
-            if step.fills is None or step.fills in draft.parts:
-                run: Callable[[Draft], None] = importlib.import_module(
-                    f"nsctl.discovery.{step.module}"
-                ).run
-                run(draft)
+        monotonic = time.clock_gettime(time.CLOCK_MONOTONIC)
+        steps = [each for each in STEPS if each.fills is None or each.fills in draft.parts]
+        draft.ahead = [f"nsctl.discovery.{each.listed or each.module}" for each in steps]
+        for step in steps:
+            listed = step.listed if draft.lists is not None else ""
+            run: Callable[[Draft], None] = importlib.import_module(
+                f"nsctl.discovery.{listed or step.module}"
+            ).run
+            run(draft)
     except OSError as error:
         name = error.filename
         whole = isinstance(name, str) and name.startswith("/")
@@ -112,7 +128,7 @@ def take(
         host_name=os.fsencode(host.nodename),
         kernel=host.release,
         uptime=uptime - draft.boottime_offset / 1e9,
-        read_from=(proc_root,),
+        read_from=(proc_root,) if draft.lists is None else ("kernel", proc_root),
         reader=draft.reader,
         host=draft.reference,
         parts=_states(draft),
@@ -122,13 +138,23 @@ def take(
         mounts=draft.mounts,
         users=draft.users,
         gaps=tuple(draft.gaps),
+        cgroups=draft.cgroups,
+        accounts=draft.accounts,
+        networks=draft.networks,
+        sockets=draft.net_sockets,
+        socket_cgroups=draft.socket_cgroups,
+        monotonic=None
+        if draft.monotonic_offset is None
+        else monotonic - draft.monotonic_offset / 1e9,
+        remarks=tuple(draft.remarks),
     )
 
 
 def _held(draft: Draft) -> list[Namespace]:
     """All namespaces with what keeps them alive, by inode."""
+    # Few namespaces of many have a holder.
     rows = [
-        namespace._replace(holders=tuple(draft.holders.get(key, ())))
+        namespace._replace(holders=tuple(held)) if (held := draft.holders.get(key)) else namespace
         for key, namespace in draft.namespaces.items()
     ]
     return sorted(rows, key=lambda namespace: namespace.id.ino)

@@ -7,6 +7,7 @@ left out: both are normal.
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from nsctl.discovery.draft import Draft
@@ -15,8 +16,8 @@ from nsctl.kernel.procfs import (
     ProcStat,
     parse_stat,
     parse_status,
-    read_file,
     read_ns_links,
+    read_record,
 )
 from nsctl.model.namespace import ABSENT, TYPES, UNREADABLE, NamespaceType
 from nsctl.model.part import Gap, Part, PartState
@@ -35,11 +36,16 @@ def run(draft: Draft) -> None:
         task = reader.read(pid)
         if task is not None:
             draft.tasks.append(task)
+    note_lacking(draft, reader)
+    _note_hidden(draft, reader.hidden)
+
+
+def note_lacking(draft: Draft, reader: TaskReader) -> None:
+    """Note what could not be read of which processes."""
     unreadable = [task.pid for task in draft.tasks if task.ns[_MNT] == UNREADABLE]
     draft.note_refused(Part.TASKS, "namespaces", unreadable, PartState.UNREADABLE)
     draft.note_refused(Part.CGROUPS, "control groups", reader.no_cgroup, PartState.PARTIAL)
     draft.note_refused(Part.COMMANDS, "command lines", reader.no_command, PartState.PARTIAL)
-    _note_hidden(draft, reader.hidden)
 
 
 class TaskReader:
@@ -59,12 +65,15 @@ class TaskReader:
         self._shift = draft.start_of(0)
         self._cgroups = Part.CGROUPS in draft.parts
         self._commands = Part.COMMANDS in draft.parts
+        self._leaders = Part.LEADERS in draft.parts
         self._credentials = Part.CREDENTIALS in draft.parts
         # Types that this kernel has: the reader, who lives, is in one of each.
         own = draft.reader.ns[: len(TYPES)]
         self._types = [column for column, ino in enumerate(own) if ino > 0] or [_MNT]
         # Ten thousand processes have a few hundred cgroups: one copy of each.
         self._seen: dict[bytes, bytes] = {}
+        self._spaces: dict[tuple[str, ...], tuple[int, ...]] = {}
+        self._led: set[tuple[int, ...]] = set()
 
     def read(self, pid: int) -> Task | None:
         """Read one process.
@@ -87,52 +96,65 @@ class TaskReader:
             os.close(directory)
 
     def _read(self, directory: int) -> Task:
-        stat = parse_stat(read_file("stat", directory))
-        ns = read_ns_links(directory)
+        stat = parse_stat(read_record("stat", directory))
+        ns = read_ns_links(directory, self._spaces)
         if UNREADABLE in ns or (ABSENT in ns and any(ns[i] == ABSENT for i in self._types)):
             # The process may have ended between the two reads, and then the kernel refuses
             # or answers for some types only: ask again what it is now.
-            stat = parse_stat(read_file("stat", directory))
+            stat = parse_stat(read_record("stat", directory))
             ns = _of_ending(directory, stat, ns)
         owner = os.fstat(directory).st_uid
-        cgroup = self._cgroup(directory, stat) if self._cgroups else None
-        command = self._command(directory, stat) if self._commands else None
+        cgroup = self.cgroup(directory, stat.pid) if self._cgroups else None
+        command = None
+        if self._commands:
+            command = b"" if stat.kernel else self.command(directory, stat.pid)
+        elif self._leaders and ns not in self._led:
+            # What is refused here is noted where leaders are looked for.
+            self._led.add(ns)
+            with contextlib.suppress(PermissionError):
+                command = b"" if stat.kernel else read_record("cmdline", directory, COMMAND_LIMIT)
         nspids: tuple[int, ...] = ()
         credentials: Credentials | None = None
         if self._credentials:
-            status = parse_status(read_file("status", directory))
+            status = parse_status(read_record("status", directory))
             nspids, credentials = status.nspids, status.credentials
+        # By place: naming thirteen fields takes as long as reading one.
         return Task(
-            pid=stat.pid,
-            ppid=stat.ppid,
-            start=stat.start + self._shift,
-            state=stat.state,
-            kernel=stat.kernel,
-            comm=stat.comm,
-            owner=owner,
-            threads=stat.threads,
-            ns=ns,
-            cgroup=cgroup,
-            command=command,
-            nspids=nspids,
-            credentials=credentials,
+            stat.pid,
+            stat.ppid,
+            stat.start + self._shift,
+            stat.state,
+            stat.kernel,
+            stat.comm,
+            owner,
+            stat.threads,
+            ns,
+            cgroup,
+            command,
+            nspids,
+            credentials,
         )
 
-    def _cgroup(self, directory: int, stat: ProcStat) -> bytes | None:
+    def cgroup(self, directory: int, pid: int) -> bytes | None:
+        """Read the control groups of one process.
+
+        Args:
+            directory: descriptor of its directory.
+            pid: its number.
+        """
         try:
-            raw = read_file("cgroup", directory)
+            raw = read_record("cgroup", directory)
         except PermissionError:
-            self.no_cgroup.append(stat.pid)
+            self.no_cgroup.append(pid)
             return None
         return self._seen.setdefault(raw, raw)
 
-    def _command(self, directory: int, stat: ProcStat) -> bytes | None:
-        if stat.kernel:
-            return b""
+    def command(self, directory: int, pid: int) -> bytes | None:
+        """Read the command line of one process, as `cgroup` its control groups."""
         try:
-            return read_file("cmdline", directory, COMMAND_LIMIT)
+            return read_record("cmdline", directory, COMMAND_LIMIT)
         except PermissionError:
-            self.no_command.append(stat.pid)
+            self.no_command.append(pid)
             return None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from nsctl.discovery.draft import Draft
 from nsctl.errors import refused, vanished
@@ -27,7 +27,7 @@ from nsctl.model.task import Task
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _COLUMNS = (*TYPES, NamespaceType.PID, NamespaceType.TIME)
-_MNT = TYPES.index(NamespaceType.MNT)
+MNT = TYPES.index(NamespaceType.MNT)
 
 _Thread = tuple[int, tuple[int, ...]]
 """Thread id, and its namespaces as in a Task."""
@@ -35,10 +35,15 @@ _Thread = tuple[int, tuple[int, ...]]
 
 def run(draft: Draft) -> None:
     """Look at the threads of every process that has more than one."""
+    look(draft, draft.tasks)
+
+
+def look(draft: Draft, tasks: Iterable[Task]) -> None:
+    """Look at the threads of some processes."""
     unreadable: list[int] = []
-    for task in draft.tasks:
+    for task in tasks:
         # Whose first thread may not be read is noted already.
-        if task.kernel or task.threads < 2 or task.ns[_MNT] == UNREADABLE:
+        if task.kernel or task.threads < 2 or task.ns[MNT] == UNREADABLE:
             continue
         try:
             found = _process(draft, task)
@@ -49,7 +54,7 @@ def run(draft: Draft) -> None:
                 raise
             continue
         for tid, ns in found:
-            _note(draft, task, tid, ns)
+            note(draft, task, tid, ns)
     draft.note_refused(Part.THREADS, "threads' namespaces", unreadable, PartState.PARTIAL)
 
 
@@ -63,7 +68,7 @@ def _process(draft: Draft, task: Task) -> list[_Thread]:
             found = [
                 (tid, ns)
                 for tid, ns in _threads(threads, task.pid)
-                if (headless or ns != task.ns) and ns[_MNT] != ABSENT
+                if (headless or ns != task.ns) and ns[MNT] != ABSENT
             ]
         finally:
             os.close(threads)
@@ -103,7 +108,8 @@ def _threads(threads: int, leader: int) -> Iterator[_Thread]:
         yield int(name), ns
 
 
-def _note(draft: Draft, task: Task, tid: int, ns: tuple[int, ...]) -> None:
+def note(draft: Draft, task: Task, tid: int, ns: tuple[int, ...]) -> None:
+    """Note what a thread is in and its process's row does not say."""
     headless = task.state in "ZX"
     for column, (kind, link, ino) in enumerate(zip(_COLUMNS, NS_LINKS, ns, strict=True)):
         if column < len(TYPES):
@@ -116,5 +122,5 @@ def _note(draft: Draft, task: Task, tid: int, ns: tuple[int, ...]) -> None:
             draft.hold(kind, ino, holder, f"{task.pid}/task/{tid}/ns/{link}")
     if ns[PID_FOR_CHILDREN] == ABSENT:
         draft.childless.append((task.pid, tid))
-    if ns[_MNT] != task.ns[_MNT]:
-        draft.mount_tables.setdefault(ns[_MNT], []).append(f"{task.pid}/task/{tid}")
+    if ns[MNT] != task.ns[MNT]:
+        draft.mount_tables.setdefault(ns[MNT], []).append(f"{task.pid}/task/{tid}")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import os
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 from nsctl.engines import api
 from nsctl.engines.fields import Fields, is_id, number, pairs, parse_rows, text, texts
@@ -21,6 +20,7 @@ from nsctl.kernel import below
 from nsctl.kernel.unix import peer_of
 from nsctl.model.container import Container
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
 

@@ -11,11 +11,12 @@ import errno
 import select
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
 
 from nsctl.engines.http_response import Response, ResponseError
 from nsctl.kernel.unix import connect
+from nsctl.model.record import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
 

@@ -19,7 +19,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeVar
+
+from nsctl.model.record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    Taken = TypeVar("Taken")
 
 LIMIT = 64 << 20
 """Bytes of a file, and bytes that are looked at in it: values of a hostile one may overlap."""
@@ -44,9 +51,6 @@ _FNV_PRIME = 0x100000001B3
 
 class Damaged(Exception):
     """The file is no BoltDB file, is damaged, or is larger than we read."""
-
-
-Taken = TypeVar("Taken")
 
 
 class _Meta(NamedTuple):

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from nsctl.engines.fields import is_id
 from nsctl.engines.state_files import View
 from nsctl.engines.survey import Survey
+from nsctl.model.record import NamedTuple
 from nsctl.model.task import Task
 
 # Options without a value; all others have one.

@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterable, Mapping
 from nsctl.engines import boltdb, oci_spec
 from nsctl.engines import shims as containerd_shims
 from nsctl.engines.fields import Fields, clean, pairs, parse, parse_toml, text
+from nsctl.engines.roots import root_of
 from nsctl.engines.shims import KUBERNETES, MOBY, Shim
 from nsctl.engines.survey import Survey, View, option
 from nsctl.model.container import Container
 from nsctl.model.record import NamedTuple
+from nsctl.model.storage import DataRoot
 from nsctl.model.task import Task
 
 ENGINE = "containerd"
@@ -384,3 +386,14 @@ def _time(raw: bytes) -> float:
 
 def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
+
+
+def data_roots(survey: Survey) -> Iterable[DataRoot]:
+    """What living daemons keep, and the host's usual place; see `nsctl.engines.docker`.
+
+    A daemon that Docker started keeps no layers, and is Docker's.
+    """
+    for view, _, root, by in _daemons(survey, ENGINE):
+        parent = survey.row_of(by.ppid) if by is not None else None
+        if parent is None or parent.comm != b"dockerd":
+            yield root_of(ENGINE, view, root, by)

@@ -14,10 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from nsctl.engines import shims as containerd_shims
 from nsctl.engines.fields import Fields, below, flag, number, pairs, rows, seconds, text, texts
+from nsctl.engines.roots import root_of
 from nsctl.engines.shims import MOBY, Shim
 from nsctl.engines.survey import Survey, View, option
 from nsctl.model.container import Container
 from nsctl.model.record import NamedTuple
+from nsctl.model.storage import DataRoot
 from nsctl.model.task import Task
 
 ENGINE = "docker"
@@ -332,3 +334,20 @@ def _add_mounts(said: dict[str, str], wanted: Fields) -> None:
         source, target = text(mount, "Source"), text(mount, "Target")
         if target and text(mount, "Type") in {"bind", "volume"}:
             said[f"mount:{target}"] = f"{source},ro" if flag(mount, "ReadOnly") else source
+
+
+def data_roots(survey: Survey) -> Iterator[DataRoot]:
+    """Where every Docker that can be found keeps its containers and layers.
+
+    Args:
+        survey: the processes that were seen.
+
+    Yields:
+        The host's default place too, which need not exist.
+    """
+    for root in _roots(survey):
+        yield root_of(ENGINE, root.view, root.path, root.daemon)
+    for shim in containerd_shims.shims(survey):
+        # Of a daemon that is gone, or whose state lies where nobody says.
+        if shim.namespace == MOBY and (path := _root_of(survey, shim)):
+            yield root_of(ENGINE, shim.view, path, None)

@@ -11,9 +11,11 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 
+from nsctl.engines.roots import root_of
 from nsctl.engines.state_files import View
 from nsctl.engines.survey import Survey
 from nsctl.model.container import Container
+from nsctl.model.storage import DataRoot
 from nsctl.model.task import Task
 
 ENGINE = "lxc"
@@ -237,3 +239,15 @@ def _networks(settings: Settings) -> set[str]:
         for words, value in parts
         if len(words) == 4 and words[:2] == ["lxc", "net"] and words[3] == "type"
     }
+
+
+def data_roots(survey: Survey) -> Iterator[DataRoot]:
+    """Where monitors say that their containers are, and the usual place; see the Docker module."""
+    for task in _candidates(survey):
+        told = monitor_of(survey.command(task))
+        view = survey.view_of(task) if told else None
+        if told is not None and view is not None:
+            yield root_of(ENGINE, view, told[0], None)
+    host = survey.host_view()
+    if host is not None:
+        yield root_of(ENGINE, host, DEFAULT_PATH, None)

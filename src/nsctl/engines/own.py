@@ -17,11 +17,11 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import NamedTuple
 
 from nsctl.errors import NsctlError, refused, translate, vanished
 from nsctl.kernel import procfs
 from nsctl.model.container import Container
+from nsctl.model.record import NamedTuple
 
 ENGINE = "nsctl"
 VERSION = 1

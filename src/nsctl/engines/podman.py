@@ -32,10 +32,12 @@ from nsctl.engines.fields import (
 )
 from nsctl.engines.oci_spec import of_config
 from nsctl.engines.podman_db import Record, records_of
+from nsctl.engines.roots import root_of
 from nsctl.engines.state_files import View
 from nsctl.engines.survey import Survey
 from nsctl.model.container import Container
 from nsctl.model.record import NamedTuple
+from nsctl.model.storage import DataRoot
 from nsctl.model.task import Task
 
 ENGINE = "podman"
@@ -331,3 +333,9 @@ def _pod_of(infra: Monitor | None) -> str:
     """What a pod's infra container tells of it: the beginning of its id, for want of its name."""
     name = infra.name if infra is not None else ""
     return name.removesuffix("-infra") if name.endswith("-infra") else ""
+
+
+def data_roots(survey: Survey) -> Iterator[DataRoot]:
+    """The stores that monitors tell of, and root's usual one; see `nsctl.engines.docker`."""
+    for store in _stores(survey):
+        yield root_of(ENGINE, store.view, store.graph, None)

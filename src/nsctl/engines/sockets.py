@@ -11,13 +11,13 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from nsctl.engines.state_files import View
 from nsctl.engines.survey import Survey, options
 from nsctl.errors import refused, vanished
 from nsctl.kernel.procfs import read_file
 from nsctl.kernel.unix import Listening, held_inodes, parse_listening
+from nsctl.model.record import NamedTuple
 from nsctl.model.task import Task
 
 _TABLE_LIMIT = 32 << 20

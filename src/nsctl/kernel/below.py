@@ -12,9 +12,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import NamedTuple
 
 from nsctl.kernel.mount import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
+from nsctl.model.record import NamedTuple
 
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 _RETRIES = 8

@@ -10,7 +10,8 @@ from __future__ import annotations
 import operator
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+
+from nsctl.model.record import NamedTuple
 
 MAX_INSTRUCTIONS = 4096  # BPF_MAXINSNS
 INSTRUCTION_SIZE = 8

@@ -11,9 +11,9 @@ import contextlib
 import errno
 import os
 import time
-from typing import NamedTuple
 
 from nsctl.kernel.mountinfo import MountLine
+from nsctl.model.record import NamedTuple
 
 _NO_CONTROLLER = frozenset({b"rw", b"ro", b"xattr", b"noprefix", b"clone_children", b"none"})
 _CPUSET_FILES = ("cpuset.cpus", "cpuset.mems")
@@ -152,6 +152,40 @@ def join(directory: str) -> None:
         OSError: the kernel's errno.
     """
     _write(f"{directory}/cgroup.procs", b"0\n")
+
+
+def write(path: str, text: str) -> None:
+    """Write a file of a group.
+
+    Args:
+        path: of the file.
+        text: what is written, with one write.
+
+    Raises:
+        OSError: ENOENT where the group has no such file, EINVAL for what it does not take.
+    """
+    _write(path, os.fsencode(text) + b"\n")
+
+
+def controllers(hierarchy: Hierarchy) -> frozenset[str]:
+    """Name the controllers of a hierarchy: "memory", "cpu", "pids", "devices" .."""
+    if hierarchy.version == 1:
+        return frozenset(hierarchy.name.split(","))
+    return _words(f"{hierarchy.mount_point}/cgroup.controllers")
+
+
+def handed_down(directory: str) -> frozenset[str]:
+    """Name the controllers that a version 2 group hands down; none where it does not exist."""
+    return _words(f"{directory}/cgroup.subtree_control")
+
+
+def _words(path: str) -> frozenset[str]:
+    try:
+        with open(path, "rb") as file:
+            text = file.read().strip(b"\n")
+    except FileNotFoundError:
+        return frozenset()
+    return frozenset(word.decode("ascii", "replace") for word in text.split(b" ") if word)
 
 
 def processes(directory: str) -> list[int]:

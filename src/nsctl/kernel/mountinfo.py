@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Iterator
-from typing import NamedTuple
 
-_OCTAL = re.compile(rb"\\([0-7]{3})")
+from nsctl.model.mount import Mount
+from nsctl.model.record import NamedTuple
+
+_OCTAL = frozenset(b"01234567")
 
 
 class MountLine(NamedTuple):
@@ -50,7 +52,16 @@ def unescape(raw: bytes) -> bytes:
     """
     if b"\\" not in raw:
         return raw
-    return _OCTAL.sub(lambda match: bytes([int(match[1], 8) & 0xFF]), raw)
+    # By hand: a regular expression costs every list of namespaces 2 ms of start-up.
+    first, *others = raw.split(b"\\")
+    pieces = [first]
+    for piece in others:
+        digits = piece[:3]
+        if len(digits) == 3 and _OCTAL.issuperset(digits):
+            pieces += (bytes([int(digits, 8) & 0xFF]), piece[3:])
+        else:
+            pieces += (b"\\", piece)
+    return b"".join(pieces)
 
 
 class NsfsMount(NamedTuple):
@@ -69,21 +80,33 @@ class NsfsMount(NamedTuple):
     mount_id: int
 
 
+def _split(line: bytes) -> tuple[list[bytes], int, int, int]:
+    """Take one line apart.
+
+    Returns:
+        Its words, of which at least three follow the separator; where that is; and the numbers of
+        the device.
+    """
+    words = line.split(b" ")
+    try:
+        separator = words.index(b"-", 6)
+        _, _, _ = words[separator + 1 : separator + 4]
+        major, minor = map(int, words[2].split(b":"))
+    except ValueError:
+        raise ValueError(f"not a line of mountinfo: {line!r}") from None
+    if not (0 <= major < 1 << 12 and 0 <= minor < 1 << 20):
+        raise ValueError(f"no device number in a line of mountinfo: {line!r}")
+    return words, separator, major, minor
+
+
 def parse_line(line: bytes) -> MountLine:
     """Parse one line.
 
     Raises:
         ValueError: the line is not whole.
     """
-    words = line.split(b" ")
-    try:
-        separator = words.index(b"-", 6)
-        fs_type, source, super_options = words[separator + 1 : separator + 4]
-        major, minor = map(int, words[2].split(b":"))
-    except ValueError:
-        raise ValueError(f"not a line of mountinfo: {line!r}") from None
-    if not (0 <= major < 1 << 12 and 0 <= minor < 1 << 20):
-        raise ValueError(f"no device number in a line of mountinfo: {line!r}")
+    words, separator, major, minor = _split(line)
+    fs_type, source, super_options = words[separator + 1 : separator + 4]
     fields = []
     for word in words[6:separator]:
         tag, _, value = word.partition(b":")
@@ -100,6 +123,30 @@ def parse_line(line: bytes) -> MountLine:
         fs_type=unescape(fs_type),
         source=unescape(source),
         super_options=unescape(super_options),
+    )
+
+
+def parse_mount(line: bytes) -> Mount:
+    """Parse one line as a row of a mount table.
+
+    Raises:
+        ValueError: the line is not whole.
+    """
+    words, separator, major, minor = _split(line)
+    fs_type, source, super_options = words[separator + 1 : separator + 4]
+    options = words[5]
+    return Mount(
+        id=int(words[0]),
+        parent=int(words[1]),
+        dev=os.makedev(major, minor),
+        root=unescape(words[3]),
+        point=unescape(words[4]),
+        read_only=b"ro" in options.split(b",") or b"ro" in super_options.split(b","),
+        fs_type=unescape(fs_type).decode("utf-8", "surrogateescape"),
+        source=unescape(source),
+        options=options,
+        fields=b" ".join(words[6:separator]),
+        super_options=super_options,
     )
 
 

@@ -9,9 +9,9 @@ import errno
 import os
 import struct
 from fcntl import ioctl
-from typing import NamedTuple
 
 from nsctl.model.namespace import TYPES, NamespaceType
+from nsctl.model.record import NamedTuple
 
 NS_GET_USERNS = 0xB701
 NS_GET_PARENT = 0xB702

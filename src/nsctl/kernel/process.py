@@ -6,12 +6,14 @@ helpers. Sources: capabilities(7), capget(2), prctl(2), keyctl(2), linux/capabil
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import select
 import struct
-from typing import NamedTuple
+from collections.abc import Iterator
 
 from nsctl.kernel.libc import syscall
+from nsctl.model.record import NamedTuple
 
 _VERSION_3 = 0x20080522  # _LINUX_CAPABILITY_VERSION_3: two words a set
 _HEADER = struct.Struct("=Ii")
@@ -65,6 +67,28 @@ def capset(held: Held) -> None:
     header = ctypes.create_string_buffer(_HEADER.pack(_VERSION_3, 0))
     words = [one & 0xFFFFFFFF for one in held] + [one >> 32 for one in held]
     syscall("capset", header, ctypes.create_string_buffer(_DATA.pack(*words)))
+
+
+@contextlib.contextmanager
+def file_owner(uid: int, gid: int) -> Iterator[None]:
+    """Have what the calling thread makes in file systems belong to somebody else (setfsuid(2)).
+
+    The thread keeps its capabilities, which a change of that id takes from it. For root, and for
+    file systems of a user namespace in which root has no number.
+
+    Args:
+        uid: who owns what is made.
+        gid: its group.
+    """
+    held = capget()
+    before = syscall("setfsgid", gid), syscall("setfsuid", uid)
+    try:
+        capset(held)
+        yield
+    finally:
+        syscall("setfsgid", before[0])
+        syscall("setfsuid", before[1])
+        capset(held)
 
 
 def has_bounding(capability: int) -> bool:

@@ -12,9 +12,9 @@ time_namespaces(7), namespaces(7).
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from nsctl.model.namespace import ABSENT, NS_LINKS, UNREADABLE, IdExtent, TimeOffsets
+from nsctl.model.record import NamedTuple
 from nsctl.model.task import CapabilitySets, Credentials
 
 CLOCK_TICKS = 100
@@ -26,6 +26,8 @@ COMMAND_LIMIT = 8192
 
 _READ_SIZE = 4096
 _MORE_SIZE = 65536
+_READ_ONLY = os.O_RDONLY | os.O_CLOEXEC
+_NS_PATHS = tuple(f"ns/{link}" for link in NS_LINKS)
 # 64-bit nanoseconds in clock ticks, rounded up: where the counting of a start time wraps.
 _START_WRAP = -(-(1 << 64) * CLOCK_TICKS // 1_000_000_000)
 
@@ -75,20 +77,21 @@ def parse_stat(raw: bytes) -> ProcStat:
     opening, closing = raw.find(b"("), raw.rfind(b")")
     if opening < 0 or closing < opening:
         raise ValueError("no command name in stat")
-    fields = raw[closing + 2 :].split(b" ")
+    # Nothing behind the start is used, and there is as much again.
+    fields = raw[closing + 2 :].split(b" ", 20)
     if len(fields) < 20:
         raise ValueError("stat line cut short")
     if len(fields[0]) != 1:
         raise ValueError("stat has no state")
     start = int(fields[19])
     return ProcStat(
-        pid=int(raw[:opening]),
-        comm=raw[opening + 1 : closing],
-        state=fields[0].decode("ascii"),
-        ppid=int(fields[1]),
-        kernel=bool(int(fields[6]) & PF_KTHREAD),
-        threads=int(fields[17]),
-        start=start - _START_WRAP if start > _START_WRAP // 2 else start,
+        int(raw[:opening]),
+        raw[opening + 1 : closing],
+        fields[0].decode("ascii"),
+        int(fields[1]),
+        int(fields[6]) & PF_KTHREAD != 0,
+        int(fields[17]),
+        start - _START_WRAP if start > _START_WRAP // 2 else start,
     )
 
 
@@ -255,6 +258,19 @@ class ProcFs:
         """
         return sorted(int(name) for name in os.listdir(self.root) if name.isdecimal())
 
+    def numbered(self) -> dict[int, int]:
+        """All process ids, ascending, and the inode of each directory.
+
+        The inode is another one once the number is another process's; it may also become another
+        one by itself.
+
+        Raises:
+            OSError: the root cannot be listed.
+        """
+        with os.scandir(self.root) as entries:
+            found = [(int(one.name), one.inode()) for one in entries if one.name.isdecimal()]
+        return dict(sorted(found))
+
     def open(self, pid: int | str) -> int:
         """Open /proc/PID as a directory.
 
@@ -300,11 +316,44 @@ def read_file(name: str, dir_fd: int | None = None, limit: int = 1 << 20) -> byt
         os.close(fd)
 
 
-def read_ns_links(dir_fd: int) -> tuple[int, ...]:
+def read_record(name: str, dir_fd: int | None = None, limit: int = 1 << 20) -> bytes:
+    """Read a file of /proc/PID that the kernel writes in one piece: stat, status, cgroup, cmdline.
+
+    Args:
+        name: the file.
+        dir_fd: descriptor of /proc/PID, None where the name is a whole path.
+        limit: bytes after which reading stops.
+
+    Returns:
+        Its content, at most ``limit`` bytes. Only a read that fills the buffer is followed by
+        another: these files are no lists of records, of which a read ends where the next does not
+        fit (seq_file's single_open, and proc_pid_cmdline(5)).
+
+    Raises:
+        OSError: as `read_file`.
+    """
+    fd = os.open(name, _READ_ONLY, dir_fd=dir_fd)
+    try:
+        data = os.read(fd, _READ_SIZE)
+        while data and len(data) < limit and not len(data) % _READ_SIZE:
+            more = os.read(fd, _READ_SIZE)
+            if not more:
+                break
+            data += more
+        return data[:limit]
+    finally:
+        os.close(fd)
+
+
+def read_ns_links(
+    dir_fd: int, known: dict[tuple[str, ...], tuple[int, ...]] | None = None
+) -> tuple[int, ...]:
     """Read all links below /proc/PID/ns.
 
     Args:
         dir_fd: descriptor of /proc/PID.
+        known: what links were read before and the inodes in them, which is added to: most
+            processes share all their namespaces with others.
 
     Returns:
         Inodes in the order of `NS_LINKS`; `ABSENT` where a link does not exist (a process that
@@ -315,6 +364,21 @@ def read_ns_links(dir_fd: int) -> tuple[int, ...]:
     Raises:
         OSError: anything but those; ESRCH when the process is gone.
     """
+    readlink = os.readlink
+    try:
+        links = tuple([readlink(path, dir_fd=dir_fd) for path in _NS_PATHS])
+    except (FileNotFoundError, PermissionError):
+        return _read_some_links(dir_fd)
+    inodes = known.get(links) if known else None
+    if inodes is None:
+        inodes = tuple(map(parse_ns_link, links))
+        if known is not None:
+            known[links] = inodes
+    return inodes
+
+
+def _read_some_links(dir_fd: int) -> tuple[int, ...]:
+    """As `read_ns_links`, link by link."""
     inodes = []
     for link in NS_LINKS:
         try:

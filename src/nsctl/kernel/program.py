@@ -10,9 +10,12 @@ import errno
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
 
 from nsctl.kernel.procfs import read_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 SHELL = b"/bin/sh"
 _DEFAULT_PATH = b"/bin:/usr/bin"  # exec(3), where there is no PATH

@@ -41,6 +41,21 @@ def copy_window_size(source_fd: int, target_fd: int) -> None:
     ioctl(target_fd, _TIOCSWINSZ, ioctl(source_fd, _TIOCGWINSZ, bytes(8)))
 
 
+def window_size(fd: int) -> bytes:
+    """Read a terminal's size, as struct winsize has it."""
+    return ioctl(fd, _TIOCGWINSZ, bytes(8))
+
+
+def set_window_size(fd: int, size: bytes) -> None:
+    """Set a terminal's size.
+
+    Args:
+        fd: of the terminal or its master.
+        size: struct winsize, as `window_size` gives it.
+    """
+    ioctl(fd, _TIOCSWINSZ, size)
+
+
 def make_controlling(fd: int) -> None:
     """Make a terminal the controlling one of the caller's session, which it leads.
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from nsctl.errors import UsageError, translate
 from nsctl.kernel import cbpf, seccomp_profile
@@ -38,6 +37,7 @@ from nsctl.kernel.seccomp_profile import (
     Rule,
     numbers,
 )
+from nsctl.model.record import NamedTuple
 
 __all__ = ["Filter", "compile_profile", "default_filter", "interpret", "load"]
 

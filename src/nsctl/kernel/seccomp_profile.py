@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from nsctl.errors import NsctlError, UsageError
 from nsctl.kernel import syscall_numbers
 from nsctl.model import capabilities as caps
+from nsctl.model.record import NamedTuple
 
 KILL_PROCESS = 0x80000000
 KILL_THREAD = 0x00000000

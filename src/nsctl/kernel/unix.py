@@ -10,7 +10,8 @@ import os
 import re
 import select
 import struct
-from typing import NamedTuple
+
+from nsctl.model.record import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

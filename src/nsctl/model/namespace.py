@@ -6,7 +6,15 @@ Sources: namespaces(7), ioctl_nsfs(2), user_namespaces(7), time_namespaces(7).
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal, NamedTuple
+
+from nsctl.model.record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    # What lists namespaces only does not pay for these; the archive sees to them when it decodes.
+    from nsctl.model.contents import CgroupRoot, IpcObjects, UtsNames
 
 
 class NamespaceType(StrEnum):
@@ -102,11 +110,13 @@ class IdMaps(NamedTuple):
         uids: extents of uid_map.
         gids: extents of gid_map.
         setgroups: "allow", "deny", or "" where it could not be read.
+        projids: extents of projid_map.
     """
 
     uids: tuple[IdExtent, ...]
     gids: tuple[IdExtent, ...]
     setgroups: str
+    projids: tuple[IdExtent, ...] = ()
 
 
 class TimeOffsets(NamedTuple):
@@ -116,9 +126,13 @@ class TimeOffsets(NamedTuple):
     boottime: int
 
 
-HolderKind = Literal[
-    "thread", "child", "fd", "socket", "tun", "inflight", "ioring", "bind", "kernel"
-]
+HOLDER_KINDS = ("thread", "child", "fd", "socket", "tun", "inflight", "ioring", "bind", "kernel")
+if TYPE_CHECKING:
+    HolderKind = Literal[
+        "thread", "child", "fd", "socket", "tun", "inflight", "ioring", "bind", "kernel"
+    ]
+else:
+    HolderKind = str
 
 
 class Holder(NamedTuple):
@@ -164,6 +178,10 @@ class Namespace(NamedTuple):
         nsfs_paths: where it is bind-mounted in the reader's mount namespace, as far as asked.
         holders: what else keeps it alive, as far as that was looked for; what waits for a
             process's children is not listed here, the tasks say it.
+        names: for a UTS namespace, its names; None where not read.
+        ipc: for an IPC namespace, what it holds; None where not read.
+        cgroup_roots: for a cgroup namespace, where it begins in each hierarchy; None where not
+            read.
     """
 
     id: NamespaceId
@@ -176,3 +194,6 @@ class Namespace(NamedTuple):
     netnsid: int | None = None
     nsfs_paths: tuple[bytes, ...] = ()
     holders: tuple[Holder, ...] = ()
+    names: UtsNames | None = None
+    ipc: IpcObjects | None = None
+    cgroup_roots: tuple[CgroupRoot, ...] | None = None

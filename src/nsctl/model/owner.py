@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from nsctl.model.record import NamedTuple
 
-OwnerKind = Literal["host", "container", "service", "process"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    OwnerKind = Literal["host", "container", "service", "process"]
+else:
+    OwnerKind = str
 
 
 class Owner(NamedTuple):

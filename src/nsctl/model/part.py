@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+
+from nsctl.model.record import NamedTuple
 
 
 class Part(StrEnum):
@@ -11,11 +12,14 @@ class Part(StrEnum):
 
     What descriptors lead to (RINGS, SOCKETS, INFLIGHT) is no more complete than DESCRIPTORS, and
     what is read of each process no more than TASKS: a gap is noted once, where it is met first.
+    LEADERS are the command lines of those processes alone that stand for a namespace: the first in
+    it. COMMANDS has those too.
     """
 
     TASKS = "tasks"
     CGROUPS = "cgroups"
     COMMANDS = "commands"
+    LEADERS = "leaders"
     CREDENTIALS = "credentials"
     NAMESPACES = "namespaces"
     RELATIONS = "relations"
@@ -32,6 +36,25 @@ class Part(StrEnum):
     INFLIGHT = "inflight"
     MOUNTS = "mounts"
     CONTAINERS = "containers"
+    UTS_NAMES = "uts-names"
+    IPC_OBJECTS = "ipc-objects"
+    CGROUP_TREE = "cgroup-tree"
+    ACCOUNTS = "accounts"
+    NETWORKS = "networks"
+    NET_SOCKETS = "net-sockets"
+
+
+CONTENTS = frozenset(
+    {
+        Part.UTS_NAMES,
+        Part.IPC_OBJECTS,
+        Part.CGROUP_TREE,
+        Part.ACCOUNTS,
+        Part.NETWORKS,
+        Part.NET_SOCKETS,
+    }
+)
+"""What namespaces hold: read for the views that show it, not for those that list namespaces."""
 
 
 class PartState(StrEnum):

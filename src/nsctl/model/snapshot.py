@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from nsctl.model.container import Container
 from nsctl.model.mount import Mount
 from nsctl.model.namespace import Namespace
 from nsctl.model.part import Gap, Part, PartState
+from nsctl.model.record import NamedTuple
 from nsctl.model.task import Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    # As in nsctl.model.namespace.
+    from nsctl.model.accounts import Accounts
+    from nsctl.model.cgroup import CgroupHierarchy
+    from nsctl.model.network import Network, Socket
 
 
 class Reference(NamedTuple):
@@ -62,6 +68,14 @@ class Snapshot(NamedTuple):
         mounts: table of each mount namespace that was read, by its inode.
         users: names of the user ids met, as the host that was read has them.
         gaps: what could not be read.
+        cgroups: the control groups of each hierarchy.
+        accounts: users, groups and subordinate ids of the host; None where not read.
+        networks: what each network namespace that was read has, by its inode.
+        sockets: the sockets of each network namespace that was read, by its inode.
+        socket_cgroups: paths of the control groups (version 2) that sockets name, by their id.
+        monotonic: seconds of the initial time namespace's CLOCK_MONOTONIC at that moment, which
+            stands still while the machine sleeps; None where the reader cannot tell.
+        remarks: which source answered, and what it says of another, in whole sentences.
     """
 
     began: float
@@ -80,3 +94,10 @@ class Snapshot(NamedTuple):
     mounts: dict[int, tuple[Mount, ...]] = {}  # noqa: RUF012  (a named tuple's default)
     users: dict[int, str] = {}  # noqa: RUF012  (a named tuple's default, never written to)
     gaps: tuple[Gap, ...] = ()
+    cgroups: tuple[CgroupHierarchy, ...] = ()
+    accounts: Accounts | None = None
+    networks: dict[int, Network] = {}  # noqa: RUF012  (a named tuple's default)
+    sockets: dict[int, tuple[Socket, ...]] = {}  # noqa: RUF012  (a named tuple's default)
+    socket_cgroups: dict[int, str] = {}  # noqa: RUF012  (a named tuple's default)
+    monotonic: float | None = None
+    remarks: tuple[str, ...] = ()

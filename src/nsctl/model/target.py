@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
-
 from nsctl.model.namespace import NamespaceType
+from nsctl.model.record import NamedTuple
 
-TargetKind = Literal["host", "pid", "namespace", "path", "name", "pod"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    TargetKind = Literal["host", "pid", "namespace", "path", "name", "pod"]
+else:
+    TargetKind = str
 
 
 class Target(NamedTuple):

@@ -12,6 +12,7 @@ from nsctl.model.owner import HOST, Owner
 from nsctl.model.record import NamedTuple
 from nsctl.model.snapshot import Snapshot
 from nsctl.model.task import Task
+from nsctl.relate.debugged import debugged_by
 from nsctl.relate.services import paths, service_of
 
 Isolation = tuple[int, ...]
@@ -112,9 +113,12 @@ def _group(
 def _leading(leader: Task, tasks: list[Task], comms: dict[int, bytes]) -> Owner:
     """Name a group that nobody claims after the process that leads it.
 
-    Bubblewrap keeps no state: a sandbox of its is named after what runs in it. Its own process
-    may be the first inside, or wait outside.
+    A debug shell is named after what it is beside. Bubblewrap keeps no state: a sandbox of its is
+    named after what runs in it. Its own process may be the first inside, or wait outside.
     """
+    target = debugged_by(leader.cgroup)
+    if target:
+        return Owner("process", f"debug of {target}", pid=leader.pid)
     program = leader
     if leader.comm == _BUBBLEWRAP:
         inside = [task for task in tasks if task.comm != _BUBBLEWRAP]

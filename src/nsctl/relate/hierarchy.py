@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
-
 from nsctl.model.namespace import NamespaceType
+from nsctl.model.record import NamedTuple
 from nsctl.model.snapshot import Snapshot
 from nsctl.relate.members import Membership, memberships
 
-By = Literal["parent", "owner"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    By = Literal["parent", "owner"]
+else:
+    By = str
 
 
 class Node(NamedTuple):

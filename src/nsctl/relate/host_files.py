@@ -6,10 +6,9 @@ on the host follows from the two mounts' roots. What a declared option says is n
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from nsctl.model.mount import Mount
 from nsctl.model.namespace import TYPES, NamespaceType
+from nsctl.model.record import NamedTuple
 from nsctl.model.snapshot import Snapshot
 from nsctl.relate.groups import Group
 

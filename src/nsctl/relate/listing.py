@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from nsctl.model.namespace import NamespaceType
+from nsctl.model.record import NamedTuple
 from nsctl.model.task import Task
 from nsctl.relate.members import Membership
 

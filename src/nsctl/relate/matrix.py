@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
-
 from nsctl.model.namespace import (
     ABSENT,
     TYPES,
@@ -12,10 +10,17 @@ from nsctl.model.namespace import (
     TimeOffsets,
 )
 from nsctl.model.owner import Owner
+from nsctl.model.record import NamedTuple
 from nsctl.model.snapshot import Snapshot
 from nsctl.relate.groups import Group, groups
 
-Meaning = Literal["own", "host", "shared", "unreadable", "absent"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Meaning = Literal["own", "host", "shared", "unreadable", "absent"]
+else:
+    Meaning = str
 
 
 class Cell(NamedTuple):

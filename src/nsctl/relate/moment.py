@@ -6,8 +6,6 @@ asked of one moment about something that another moment has, and works both ways
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from nsctl.model.namespace import (
     PID_FOR_CHILDREN,
     TIME_FOR_CHILDREN,
@@ -20,6 +18,7 @@ from nsctl.model.namespace import (
 )
 from nsctl.model.owner import Owner
 from nsctl.model.part import Part, PartState
+from nsctl.model.record import NamedTuple
 from nsctl.model.snapshot import Snapshot
 from nsctl.model.task import Task
 from nsctl.relate.groups import groups

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import cast
 
 from nsctl.model.owner import Owner
 from nsctl.model.snapshot import Snapshot
@@ -162,6 +161,11 @@ def _readable(raw: bytes) -> tuple[str, str | None]:
     return readable, None if readable == text else raw.hex()
 
 
+def quoted(text: str) -> str:
+    """Write one string of JSON; what cannot be seen is escaped in it."""
+    return _visible(_encoder()(text))
+
+
 def select(rows: Sequence[Row], keys: Sequence[str]) -> list[Row]:
     """Keep the keys that were asked for.
 
@@ -214,12 +218,13 @@ def _opened(part: object, depth: int, *, pretty: bool) -> list[str | tuple[objec
     outer = "\n" + _INDENT * min(depth, _INDENTED_LEVELS) if pretty else ""
     comma = f",{inner or ' '}"
     pieces: list[str | tuple[object, int]] = []
+    named: list[tuple[str, object]] = []
+    text, end = "[" + inner, outer + "]"
     if isinstance(part, dict):
         named = [(f"{_key(key)}: ", each) for key, each in part.items()]
         text, end = "{" + inner, outer + "}"
-    else:
-        named = [("", each) for each in cast("Sequence[object]", part)]
-        text, end = "[" + inner, outer + "]"
+    elif isinstance(part, (list, tuple)):
+        named = [("", each) for each in part]
     for name, each in named:
         text += name
         line = _on_one_line(each)

@@ -44,6 +44,7 @@ def note(
             for reason, together in objects.items()
         ]
         sentences.append(f"Not read: {'; '.join(missing)}.")
+    sentences += snapshot.remarks
     text = style.text(escape(" ".join(sentences)))
     return [style.paint(line, "note") for line in wrap(text, style.width)] if text else []
 

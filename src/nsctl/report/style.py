@@ -6,13 +6,19 @@ Colour is never the only carrier of a meaning: each coloured word or letter says
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
 
 from nsctl.errors import UsageError
+from nsctl.model.record import NamedTuple
 from nsctl.report.escape import ascii_only, escape
 
-Role = Literal["own", "host", "shared", "unknown", "heading", "note", "bad", "good"]
-ColourOption = Literal["auto", "always", "never"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Role = Literal["own", "host", "shared", "unknown", "heading", "note", "bad", "good"]
+    ColourOption = Literal["auto", "always", "never"]
+else:
+    Role = ColourOption = str
 
 # Select Graphic Rendition codes (console_codes(4)) that read on dark and on light backgrounds:
 # no black, white, yellow or dark blue, nothing dimmed.

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import repeat
-from typing import NamedTuple
 
+from nsctl.model.record import NamedTuple
 from nsctl.report.escape import ascii_only, clip, narrow, printable, width
 from nsctl.report.style import PLAIN, Role, Style
 

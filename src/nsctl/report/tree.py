@@ -6,8 +6,8 @@ Nothing here recurses: hostile processes can be nested as deep as there are proc
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
+from nsctl.model.record import NamedTuple
 from nsctl.report.style import PLAIN, Style
 
 

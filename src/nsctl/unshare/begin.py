@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
 
 from nsctl.errors import EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, translate
 from nsctl.kernel import program
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 environment = program.environment
 

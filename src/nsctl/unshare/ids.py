@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from nsctl.errors import NsctlError, UsageError
+from nsctl.model.record import NamedTuple
 
 NO_ID = 0xFFFFFFFF
 """The id that is none ((uid_t) -1); as the ``inside`` of a range: from 0, beside a single id."""

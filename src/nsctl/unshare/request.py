@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from nsctl.model.namespace import NamespaceType
+from nsctl.model.record import NamedTuple
 from nsctl.unshare.ids import IdRange
 
 

@@ -62,6 +62,16 @@ def test_what_was_asked_for_is_read(tree: ProcTree) -> None:
     assert task.credentials.caps.effective == 0xFF
 
 
+def test_of_leaders_alone_the_command_lines_are_read_that_stand_for_a_namespace(
+    tree: ProcTree,
+) -> None:
+    """The first of each combination: so the first in each namespace is among them."""
+    for pid, inodes in ((70, all_own(500)), (71, all_own(500)), (72, ns(net=7)), (73, ns(net=7))):
+        tree.add(pid, inodes)
+    found = {task.pid: task.command for task in read(tree, Part.LEADERS).tasks}
+    assert found == {1: b"systemd\0", 70: b"x\0", 71: None, 72: b"x\0", 73: None, READER: None}
+
+
 def test_tasks_are_in_the_order_of_their_numbers(tree: ProcTree) -> None:
     for pid in (100, 20, 3):
         tree.add(pid)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -127,3 +130,22 @@ def _all(raw: bytes) -> None:
             parse(raw)
         except ValueError:
             continue
+
+
+@given(st.lists(st.sampled_from([b"\\", b"0", b"1", b"7", b"8", b"377", b"a", b"\xff"])))
+def test_octal_escapes_are_undone_as_a_regular_expression_would(pieces: list[bytes]) -> None:
+    raw = b"".join(pieces)
+    expected = re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8) & 0xFF]), raw)
+    assert mountinfo.unescape(raw) == expected
+
+
+@given(LINES)
+def test_a_row_of_a_mount_table_says_what_its_line_says(line: mountinfo.MountLine) -> None:
+    row = mountinfo.parse_mount(render(line))
+    assert (row.id, row.parent, row.root, row.point, row.source) == (
+        *(line.mount_id, line.parent_id, line.root, line.mount_point, line.source),
+    )
+    assert row.dev == os.makedev(line.major, line.minor)
+    assert row.fs_type.encode("utf-8", "surrogateescape") == line.fs_type
+    assert row.options == b",".join(line.options)
+    assert row.read_only == (b"ro" in line.options or b"ro" in line.super_options.split(b","))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -151,3 +152,18 @@ def test_a_service_owns_what_is_no_container_and_no_more() -> None:
         # In all of the host's own namespaces there is no isolation to own.
         9: ("host", "host"),
     }
+
+
+@given(st.text(alphabet="\\x20abAfg-", max_size=14))
+def test_escapes_of_systemd_are_undone_as_a_regular_expression_would(name: str) -> None:
+    expected = re.sub(r"\\x([0-9a-fA-F]{2})", lambda match: chr(int(match[1], 16)), name)
+    raw = f"0::/system.slice/{name}.service\n".encode()
+    assert service_of(raw) == f"{expected}.service".encode("latin-1").decode(
+        "utf-8", "surrogateescape"
+    )
+
+
+@pytest.mark.parametrize("uid", ["", "x", "12345678901", "-1", "1 "])
+def test_what_only_looks_like_a_users_manager_is_none(uid: str) -> None:
+    raw = f"0::/user.slice/user@{uid}.service/app.slice/a.service\n".encode()
+    assert service_of(raw) == "a.service"
