@@ -10,7 +10,7 @@ import pytest
 from support.holding import holding, look, row_of, tell
 from support.users import Nsctl
 
-pytestmark = pytest.mark.privileged
+pytestmark = [pytest.mark.privileged, pytest.mark.usefixtures("each_source")]
 
 # Answers what must be answered to open one file, and nothing any more once it is open: whoever
 # asks for its status, opens it or closes it waits until the server ends, with the test's end of

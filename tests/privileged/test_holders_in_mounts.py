@@ -16,7 +16,7 @@ from support.containers import box_in
 from support.holding import holding, look, number, row_of, tell
 from support.users import Nsctl
 
-pytestmark = pytest.mark.privileged
+pytestmark = [pytest.mark.privileged, pytest.mark.usefixtures("each_source")]
 
 _BIND = """
 def private():

@@ -10,7 +10,7 @@ import pytest
 from support.holding import holding, lacks, look, number, row_of, tell
 from support.users import Nsctl, OrdinaryUser
 
-pytestmark = pytest.mark.privileged
+pytestmark = [pytest.mark.privileged, pytest.mark.usefixtures("each_source")]
 
 
 def test_a_thread_with_namespaces_of_its_own_holds_them(nsctl: Nsctl) -> None:

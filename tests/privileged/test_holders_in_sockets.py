@@ -9,7 +9,7 @@ import pytest
 from support.holding import holding, lacks, look, number, row_of, tell
 from support.users import Nsctl
 
-pytestmark = pytest.mark.privileged
+pytestmark = [pytest.mark.privileged, pytest.mark.usefixtures("each_source")]
 
 _SEND = """
 def send(sock, *fds, data=b"x"):

@@ -26,8 +26,13 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def clean_environment(home: str, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The whole environment of a command that a test runs."""
+    """The whole environment of a command that a test runs.
+
+    Which source snapshots are taken from is passed on where the tests are told to choose it.
+    """
+    source = os.environ.get("NSCTL_SOURCE")
     return {
+        **({"NSCTL_SOURCE": source} if source else {}),
         "PATH": _PATH,
         "HOME": home,
         "LANG": "C.UTF-8",

@@ -10,7 +10,7 @@ _WORDS: dict[Part, str] = {
     Part.TASKS: "processes",
     Part.CGROUPS: "control groups of processes",
     Part.COMMANDS: "command lines",
-    Part.LEADERS: "command lines of first processes",
+    Part.LEADERS: "commands of first processes",
     Part.CREDENTIALS: "users and capabilities",
     Part.NAMESPACES: "namespaces",
     Part.RELATIONS: "parents and owners",

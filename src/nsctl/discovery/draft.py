@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
 
 from nsctl.kernel.procfs import CLOCK_TICKS, ProcFs
 from nsctl.model.container import Container
@@ -16,6 +15,7 @@ from nsctl.model.task import Task
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from nsctl.child.foreign_files import ForeignFiles
     from nsctl.child.visit import Visitor
     from nsctl.kernel.lists import Lists
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from nsctl.model.cgroup import CgroupHierarchy
     from nsctl.model.network import Network, Socket
 
+    ContainerSource = Callable[[Draft], Iterable[Container]]
+    """What an engine is to discovery: something that lists containers, given the processes."""
+
 _CAP_SYS_PTRACE = 19
 _TICK = 1_000_000_000 // CLOCK_TICKS
 _WAYS = 8
 # Half of the usual limit of open files, so that there is room for what a step opens.
 _KEPT = 512
-
-ContainerSource = Callable[["Draft"], Iterable[Container]]
-"""What an engine is to discovery: something that lists containers, given the processes."""
 
 
 class Place(NamedTuple):

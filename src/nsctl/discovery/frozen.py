@@ -6,13 +6,16 @@ may have let it go on since. Only its control groups tell what is so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 
 from nsctl.discovery.draft import Draft
 from nsctl.errors import KernelRefusal, refused, vanished
 from nsctl.kernel import cgroup
 from nsctl.kernel.mountinfo import MountLine, parse
 from nsctl.model.container import Container
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # By their engine's own word; all others say "paused".
 _WORDS = {"lxc": "frozen"}

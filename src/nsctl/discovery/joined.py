@@ -8,12 +8,15 @@ pods goes before.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 
 from nsctl.discovery.draft import Draft
 from nsctl.model.container import Container
 from nsctl.model.namespace import TYPES
 from nsctl.model.task import Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 _PATH = re.compile(r"path:/proc/([0-9]{1,10})/ns/[a-z]+")
 _OTHER = "container:"

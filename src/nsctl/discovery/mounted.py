@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from typing import TYPE_CHECKING, NamedTuple
 
 from nsctl.discovery.draft import Draft
 from nsctl.discovery.members import Members
@@ -22,7 +21,9 @@ from nsctl.kernel.nsfs import MountNamespaceInfo
 from nsctl.kernel.procfs import read_file
 from nsctl.model.namespace import TYPES, Holder, NamespaceType
 from nsctl.model.part import Gap, Part, PartState
+from nsctl.model.record import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nsctl.child.foreign_files import Answer
 
@@ -33,8 +34,8 @@ _ASKED = 3
 # As many as a step may keep open, see Draft.keep.
 _OPENED = 256
 _NO_REQUEST = frozenset({errno.ENOTTY, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS})
-# What listmount(2) and statmount(2) say of a mount namespace that the caller has no rights over.
-_CLOSED = frozenset({errno.ENOENT, errno.EPERM, errno.EACCES, *_NO_REQUEST})
+CLOSED = frozenset({errno.ENOENT, errno.EPERM, errno.EACCES, *_NO_REQUEST})
+"""What listmount(2) and statmount(2) say of a mount namespace that the caller has no rights over."""
 
 
 class _Table(NamedTuple):
@@ -72,15 +73,51 @@ def _known(draft: Draft) -> list[int]:
 
 
 def _list_kernels(draft: Draft) -> dict[int, MountNamespaceInfo]:
-    """Let the kernel list all mount namespaces, noting those that are news.
+    """Let the kernel list all mount namespaces, noting those that are news, or why it does not.
 
     Returns:
         By inode, what each says of itself; empty where the kernel would not list them.
     """
-    found: dict[int, MountNamespaceInfo] = {}
     if not draft.own_numbers:
         _note_unlisted(draft, "this procfs is of another PID namespace")
-        return found
+        return {}
+    found: dict[int, MountNamespaceInfo] = {}
+    try:
+        _walk(draft, found)
+    except OSError as error:
+        if error.errno in _NO_REQUEST:
+            _note_unlisted(draft, "this kernel does not list them")
+        elif not refused(error):
+            raise
+        elif draft.reader.caps >> _CAP_SYS_ADMIN & 1:
+            _note_unlisted(
+                draft, "the kernel lists them in the initial user and PID namespaces only"
+            )
+        else:
+            _note_unlisted(draft, "the kernel lists them to root only", "CAP_SYS_ADMIN")
+    return found
+
+
+def list_namespaces(draft: Draft) -> dict[int, MountNamespaceInfo] | None:
+    """Let the kernel list all mount namespaces; those that are news are noted.
+
+    Returns:
+        By inode, what each says of itself; None where the kernel would not list them.
+    """
+    if not draft.own_numbers:
+        return None
+    found: dict[int, MountNamespaceInfo] = {}
+    try:
+        _walk(draft, found)
+    except OSError as error:
+        if error.errno in _NO_REQUEST or refused(error):
+            return None
+        raise
+    return found
+
+
+def _walk(draft: Draft, found: dict[int, MountNamespaceInfo]) -> None:
+    """Go through the kernel's list of mount namespaces, from the reader's own both ways."""
     own = os.open(f"{draft.proc.root}/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     try:
         _take(draft, own, found)
@@ -93,20 +130,8 @@ def _list_kernels(draft: Draft) -> dict[int, MountNamespaceInfo]:
                     _take(draft, current, found)
             finally:
                 os.close(current)
-    except OSError as error:
-        if error.errno in _NO_REQUEST:
-            _note_unlisted(draft, "this kernel does not list them")
-        elif not refused(error):
-            raise
-        elif draft.reader.caps >> _CAP_SYS_ADMIN & 1:
-            _note_unlisted(
-                draft, "the kernel lists them in the initial user and PID namespaces only"
-            )
-        else:
-            _note_unlisted(draft, "the kernel lists them to root only", "CAP_SYS_ADMIN")
     finally:
         os.close(own)
-    return found
 
 
 def _take(draft: Draft, fd: int, found: dict[int, MountNamespaceInfo]) -> None:
@@ -153,7 +178,7 @@ def _read(
     try:
         return _Table(_of_kernel(info.ns_id), whole=True)
     except OSError as error:
-        if error.errno not in _CLOSED:
+        if error.errno not in CLOSED:
             raise
         return best
 

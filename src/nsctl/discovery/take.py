@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
 
 from nsctl.discovery.draft import ContainerSource, Draft, Step
 from nsctl.errors import NsctlError, translate
@@ -13,6 +12,10 @@ from nsctl.kernel.procfs import ProcFs
 from nsctl.model.namespace import Namespace
 from nsctl.model.part import Part, PartState
 from nsctl.model.snapshot import Snapshot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
 
 STEPS: tuple[Step, ...] = (
     Step("reader", None, ()),

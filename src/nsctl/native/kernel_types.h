@@ -128,16 +128,8 @@ struct cred {
 	struct group_info *group_info;
 };
 
-struct kernfs_node {
-	u64 id;
-};
-
-struct cgroup {
-	struct kernfs_node *kn;
-};
-
 struct css_set {
-	struct cgroup *dfl_cgrp;
+	void *dfl_cgrp;
 };
 
 struct signal_struct {
