@@ -32,19 +32,19 @@ if TYPE_CHECKING:
     from nsctl.report.filter import Filter, Kind, Value
 
 _LSNS_OPTIONS = (
-    Option("json", "J", "no", "", "use JSON output format"),
-    Option("list", "l", "no", "", "use list format output"),
-    Option("noheadings", "n", "no", "", "don't print headings"),
-    Option("output", "o", "required", "list", "define which output columns to use"),
-    Option("output-all", "", "no", "", "output all columns"),
+    Option("json", "J", "no", "", "print JSON"),
+    Option("list", "l", "no", "", "a list, no tree"),
+    Option("noheadings", "n", "no", "", "no headings"),
+    Option("output", "o", "required", "list", "columns to print, +COL to add to the usual"),
+    Option("output-all", "", "no", "", "every column"),
     Option("persistent", "P", "no", "", "only namespaces without processes"),
-    Option("task", "p", "required", "pid", "print process namespaces"),
+    Option("task", "p", "required", "pid", "the namespaces of a process"),
     Option("filter", "Q", "required", "expr", "only rows that it chooses, see scols-filter(5)"),
-    Option("raw", "r", "no", "", "use the raw output format"),
-    Option("notruncate", "u", "no", "", "don't truncate text in columns"),
-    Option("nowrap", "W", "no", "", "don't use multi-line representation"),
+    Option("raw", "r", "no", "", "cells with one blank between, escaped"),
+    Option("notruncate", "u", "no", "", "cut no cell short"),
+    Option("nowrap", "W", "no", "", "one line a namespace, whatever it has"),
     Option("type", "t", "required", "name", "namespace type; may be given more than once"),
-    Option("tree", "T", "optional", "rel", "use tree format (parent, owner, or process)"),
+    Option("tree", "T", "optional", "rel", "a tree by parent, owner or process"),
 )
 _OWN_OPTIONS = (
     Option("ndjson", "", "no", "", "print one JSON object a line"),
@@ -55,7 +55,7 @@ _OWN_OPTIONS = (
     Option("color", "", "required", "when", "auto, always or never"),
 )
 _ABOUT_OPTIONS = (
-    Option("list-columns", "H", "no", "", "list the available columns and their types"),
+    Option("list-columns", "H", "no", "", "columns there are, with their types"),
     Option("help", "h", "no", "", "display this help"),
     Option("version", "V", "no", "", "display version"),
 )

@@ -34,6 +34,9 @@ _FIXED: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("FILE", "A", "B", "CMD"), (FILES,)),
     **dict.fromkeys(("DIR", "ROOTFS"), (DIRECTORIES,)),
     "WHEN": ("auto", "always", "never"),
+    "ACTIONS": ("mount", "umount", "move", "remount"),
+    "DIRECTION": ("forward", "backward"),
+    "METHOD": ("mountinfo", "listmount"),
     "TABLE": ("all", "main", "local"),
     "REL": ("parent", "owner", "process"),
     "WHOSE": ("target", "caller"),
@@ -245,6 +248,11 @@ def _values(
     words = choices or _FIXED.get(value, ())
     if words:
         yield from map(Candidate, words)
+    elif value == "COLUMNS":
+        from nsctl.cli import findmnt_columns
+
+        known = findmnt_columns.OUTPUTS
+        yield from _columns(word, {name: output.help for name, output in known.items()})
     elif value == "LIST":
         from nsctl.cli.ls_columns import OUTPUTS
 

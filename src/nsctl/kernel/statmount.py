@@ -174,7 +174,7 @@ def parse_mount(raw: bytes) -> tuple[int, Mount]:
         What the kernel told (STATMOUNT_* bits), and the mount.
 
     Raises:
-        ValueError: it is cut short, or a string lies outside of it.
+        ValueError: it is cut short, a string lies outside of it, or a number is none.
     """
     if len(raw) < _STRINGS:
         raise ValueError("statmount cut short")
@@ -183,6 +183,8 @@ def parse_mount(raw: bytes) -> tuple[int, Mount]:
         old_parent, attributes, propagation, peers, master, origin, root, point, _, subtype,
         source, _, _, security_count, security, _, uid_count, uid_map, gid_count, gid_map,
     ) = _WHOLE.unpack_from(raw)  # fmt: skip
+    if not (major < 1 << 12 and minor < 1 << 20):
+        raise ValueError("statmount tells no device number")
     kind = _string(raw, fs_type) if mask & STATMOUNT_FS_TYPE else b""
     if mask & STATMOUNT_FS_SUBTYPE:
         kind += b"." + _string(raw, subtype)

@@ -9,7 +9,31 @@ from typing import cast
 
 from nsctl.errors import UsageError
 
-VIEWS = ("ls", "matrix", "show", "tree", "containers", "ps", "pid", "diff", "doctor", "netns")
+VIEWS = (
+    "ls",
+    "matrix",
+    "show",
+    "tree",
+    "containers",
+    "ps",
+    "mounts",
+    "changes",
+    "path",
+    "storage",
+    "net",
+    "idmap",
+    "uts",
+    "time",
+    "ipc",
+    "cgroup",
+    "pid",
+    "diff",
+    "doctor",
+    "doctor-userns",
+    "netns",
+    "inspect",
+    "images",
+)
 """The views that have a schema."""
 
 
