@@ -122,7 +122,7 @@ def test_it_says_what_it_is(nsctl: Nsctl, link: str) -> None:
 
 def test_columns_and_filters_of_later_versions_are_there(link: str) -> None:
     listed, _ = output_of([link, "-H"])
-    assert b"UNIQ-ID <integer>       mount 64-bit ID" in listed
+    assert b"UNIQ-ID <integer>       number of the mount that is never used again" in listed
     assert b"SIZE <string|number>" in listed
     text, status = output_of([link, "-Q", 'FSTYPE == "proc" and TARGET == "/proc"', "-no", "ID"])
     assert status == 0

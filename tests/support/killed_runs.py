@@ -17,7 +17,7 @@ import sys
 from nsctl.errors import NsctlError
 from nsctl.kernel.process import set_child_subreaper
 from nsctl.run import lifecycle
-from nsctl.run.spec import Spec
+from nsctl.run.spec import Mount, Spec
 from support.containers import Box
 
 NAME = f"killed{os.getpid()}"
@@ -38,7 +38,19 @@ def run(box: Box, number: int, victim: str, *, detach: bool) -> int:
         done += 1
 
     argv = ("sleep", "1000") if detach else ("true",)
-    spec = Spec(box.root, argv, name=NAME, detach=detach, remove=True)
+    spec = Spec(
+        box.root,
+        argv,
+        name=NAME,
+        detach=detach,
+        remove=True,
+        # A step of every kind.
+        mounts=(Mount("bind", box.root, "/mnt/a", "ro"), Mount("tmpfs", "", "/mnt/b", "size=1m")),
+        limits=(("memory", 64 << 20), ("pids", 50)),
+        cwd="/some/where",
+        make_cwd=True,
+        uid=7,
+    )
     # Killed after all was done, it may as well have come through.
     with contextlib.suppress(NsctlError):
         lifecycle.run(spec, box.store, streams=(), on_step=step)
@@ -81,8 +93,10 @@ def main(base: str, victim: str, detach: str) -> None:
     while killed:
         if victim == "builder":
             killed = run(box, number, victim, detach=detach == "yes") > number
-        elif os.fork():
-            killed = os.waitstatus_to_exitcode(os.wait()[1]) == -signal.SIGKILL
+        elif starter := os.fork():
+            # Not of just any child: a monitor or builder that lost its parent is one now.
+            status = os.waitpid(starter, 0)[1]
+            killed = os.waitstatus_to_exitcode(status) == -signal.SIGKILL
         else:
             run(box, number, victim, detach=detach == "yes")
             os._exit(0)

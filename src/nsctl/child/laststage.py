@@ -26,6 +26,7 @@ from nsctl.errors import (
     NsctlError,
 )
 from nsctl.kernel import process, seccomp
+from nsctl.kernel.pidfd import has_ended
 from nsctl.kernel.unshare import set_dumpable, set_parent_death_signal
 from nsctl.model.task import CapabilitySets
 
@@ -270,7 +271,7 @@ def _die_with(plan: Plan, parent: int | None) -> None:
     if parent is None:
         return
     with _step("PARENT", parent):
-        if process.has_ended(parent):
+        if has_ended(parent):
             raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
         os.close(parent)
 

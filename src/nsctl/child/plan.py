@@ -10,11 +10,14 @@ same: change the two together.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
 
 from nsctl.errors import NsctlError
 from nsctl.model.record import NamedTuple
 from nsctl.model.task import CapabilitySets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 MAGIC = b"nsctl s2"
 VERSION = 2
@@ -297,24 +300,28 @@ class Plan(NamedTuple):
         return text
 
 
-def check(plan: Plan, report: int) -> None:
-    """Check that a plan can be written, and that its descriptors leave room for the report.
+def check(plan: Plan, report: int) -> bytes:
+    """Write a plan, and check that its descriptors leave room for the report.
 
     Args:
         plan: what to apply.
         report: writing end of the report; -1 for a plan with words of its own.
 
+    Returns:
+        As `Plan.encode`.
+
     Raises:
         NsctlError: see `Plan.encode`; or a descriptor would serve two purposes.
     """
-    plan.encode()
+    text = plan.encode()
     joined = [join.fd for join in plan.namespaces]
     if report < 0 and plan.words:
-        return
+        return text
     if report < 3 or report in {*plan.own_descriptors, *(plan.keep or ()), *joined}:
         raise NsctlError(
             "start", "the last stage", f"descriptor {report} cannot serve as its report"
         )
+    return text
 
 
 def _unwritable(cause: str) -> NsctlError:

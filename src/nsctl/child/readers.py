@@ -8,14 +8,17 @@ from __future__ import annotations
 import errno
 import os
 import select
-import signal
 import time
-from collections.abc import Sequence
 
 from nsctl.child.plan import SECCOMP_FILTER_FLAG_SPEC_ALLOW, Filter
 from nsctl.child.report import RECORD
 from nsctl.child.stage2 import spawn
 from nsctl.errors import NsctlError, translate
+from nsctl.kernel.signals import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _SECONDS = 0.5
 """A target stops, and a file is read, within a millisecond, or something is wrong."""

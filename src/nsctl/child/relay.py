@@ -9,19 +9,18 @@ its own.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
 import select
 import stat
 import struct
-import termios
-import tty
-from collections.abc import Sequence
 
-from nsctl.errors import UsageError, translate
-from nsctl.kernel import pty
+from nsctl.errors import Suppressed, UsageError, translate
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PASS, NULL, TERMINAL = "pass", "null", "terminal"
 """What a standard stream can be: as the starter has it, the null device, a new terminal."""
@@ -177,6 +176,10 @@ class Streams:
             for fd in self._given:
                 os.fchown(fd, uid, gid)
 
+    def hand_over(self, fd: int) -> None:
+        """Have `give_to` and `given` see to a further descriptor, too."""
+        self._given.append(fd)
+
     def given(self) -> None:
         """Close what only the builder needs, once it has it."""
         while self._given:
@@ -188,6 +191,9 @@ class Streams:
         Args:
             master: the master of the container's terminal, which is closed at the end.
         """
+        import termios  # these two are for terminals alone, and take a millisecond
+        import tty
+
         self._master = master
         self._saved = termios.tcgetattr(self.terminal)
         tty.setraw(self.terminal, termios.TCSANOW)
@@ -198,20 +204,27 @@ class Streams:
     def suspend(self) -> None:
         """Give the caller's terminal its own modes back for a while."""
         if self._saved is not None:
-            with contextlib.suppress(termios.error):  # it may have been hung up
+            import termios
+
+            with Suppressed(termios.error):  # it may have been hung up
                 termios.tcsetattr(self.terminal, termios.TCSADRAIN, self._saved)
 
     def resume(self) -> None:
         """Take the caller's terminal again, after `suspend`."""
         if self._saved is not None:
-            with contextlib.suppress(termios.error):  # it may have been hung up
+            import termios
+            import tty
+
+            with Suppressed(termios.error):  # it may have been hung up
                 tty.setraw(self.terminal, termios.TCSANOW)
             self.resize()
 
     def resize(self) -> None:
         """Give the container's terminal the size of the caller's."""
         if self._master >= 0:
-            with contextlib.suppress(OSError):  # the caller's may have been hung up
+            from nsctl.kernel import pty
+
+            with Suppressed(OSError):  # the caller's may have been hung up
                 pty.copy_window_size(self.terminal, self._master)
 
     def register(self, poll: select.poll) -> None:
@@ -251,6 +264,8 @@ class Streams:
         which had no use for them.
         """
         for fd, reading in self._unread:
+            import termios
+
             waiting = sum(len(pump.left) for pump in self.pumps if pump.source == fd)
             (count,) = _INT.unpack(fcntl.ioctl(reading, termios.FIONREAD, bytes(_INT.size)))
             os.close(reading)
@@ -261,7 +276,9 @@ class Streams:
     def close(self) -> None:
         """Give the caller's terminal back and close everything."""
         if self._saved is not None:
-            with contextlib.suppress(termios.error):  # it may have been hung up
+            import termios
+
+            with Suppressed(termios.error):  # it may have been hung up
                 termios.tcsetattr(self.terminal, termios.TCSANOW, self._saved)
             self._saved = None
         self._give_back()

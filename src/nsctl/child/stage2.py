@@ -26,15 +26,15 @@ import errno
 import fcntl
 import os
 import sys
-from collections.abc import Callable, Iterable
 
 from nsctl.child.plan import Plan, check
 from nsctl.errors import NsctlError, translate
-from nsctl.kernel import executable, process
+from nsctl.kernel import executable
 from nsctl.model.record import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from types import TracebackType
     from typing import NoReturn, Self
 
@@ -178,11 +178,11 @@ def exec_stage2(program: int, plan: Plan, report: int) -> NoReturn:
         NsctlError: the plan cannot be written, or a descriptor in it serves two purposes.
         KernelRefusal: the last stage could not be executed.
     """
-    check(plan, report)
+    text = check(plan, report)
     own = [fd for fd in (plan.go,) if fd is not None] + [*plan.own_descriptors]
     own += [join.fd for join in plan.namespaces] + ([report] if report >= 0 else [])
     try:
-        description = executable.data_memfd("nsctl-plan", plan.encode())
+        description = executable.data_memfd("nsctl-plan", text)
         number = fcntl.fcntl(description, fcntl.F_DUPFD, 3)
         os.set_inheritable(program, False)  # noqa: FBT003  (positional only)
         for passed in (*own, *(plan.keep or ()), *(plan.stdio or ())):
@@ -241,9 +241,9 @@ def spawn_stage2(program: int, plan: Plan, report: int) -> int:
     Raises:
         NsctlError: as `exec_stage2` does.
     """
-    check(plan, report)
+    text = check(plan, report)
     try:
-        description = executable.data_memfd("nsctl-plan", plan.encode())
+        description = executable.data_memfd("nsctl-plan", text)
         try:
             number = fcntl.fcntl(description, fcntl.F_DUPFD_CLOEXEC, 3)
         finally:
@@ -263,6 +263,8 @@ def spawn_stage2(program: int, plan: Plan, report: int) -> int:
 
 def _keep_powers() -> None:
     """Carry the permitted set over exec, which gives it to root alone (capabilities(7))."""
+    from nsctl.kernel import process  # takes 2 ms, and is for whoever becomes the last stage
+
     held = process.capget()
     process.capset(held._replace(inheritable=held.permitted))
     for capability in range(held.permitted.bit_length()):

@@ -5,13 +5,11 @@ The options are util-linux's letter by letter (nsenter(1) of 2.42); our own have
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-from collections.abc import Iterator
 
 from nsctl.cli.getopt import Option, Parsed, describe, parse
-from nsctl.errors import NsctlError, UsageError
+from nsctl.errors import NsctlError, Suppressed, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,29 +20,29 @@ if TYPE_CHECKING:
     from nsctl.targets.live import HeldNamespace, Process
 
 NSENTER_OPTIONS = (
-    Option("all", "a", "no", "", "enter all namespaces"),
-    Option("target", "t", "required", "PID", "target process to get namespaces from"),
-    Option("mount", "m", "optional", "file", "enter mount namespace"),
-    Option("uts", "u", "optional", "file", "enter UTS namespace (hostname etc)"),
+    Option("all", "a", "no", "", "all namespaces of the target"),
+    Option("target", "t", "required", "PID", "whose namespaces"),
+    Option("mount", "m", "optional", "file", "its mount namespace"),
+    Option("uts", "u", "optional", "file", "its UTS namespace"),
     Option("ipc", "i", "optional", "file", "enter System V IPC namespace"),
-    Option("net", "n", "optional", "file", "enter network namespace"),
-    Option("net-socket", "N", "required", "fd", "enter socket's network namespace"),
-    Option("pid", "p", "optional", "file", "enter pid namespace"),
-    Option("cgroup", "C", "optional", "file", "enter cgroup namespace"),
-    Option("user", "U", "optional", "file", "enter user namespace"),
-    Option("user-parent", "", "no", "", "enter parent user namespace"),
-    Option("time", "T", "optional", "file", "enter time namespace"),
-    Option("setuid", "S", "required", "uid", "set uid in entered namespace"),
-    Option("setgid", "G", "required", "gid", "set gid in entered namespace"),
-    Option("preserve-credentials", "", "no", "", "do not touch uids or gids"),
-    Option("keep-caps", "", "no", "", "retain capabilities granted in user namespaces"),
-    Option("root", "r", "optional", "dir", "set the root directory"),
-    Option("wd", "w", "optional", "dir", "set the working directory"),
-    Option("wdns", "W", "optional", "dir", "set the working directory in namespace"),
-    Option("env", "e", "no", "", "inherit environment variables from target process"),
-    Option("no-fork", "F", "no", "", "do not fork before exec'ing <program>"),
-    Option("join-cgroup", "c", "no", "", "join the cgroup of the target process"),
-    Option("follow-context", "Z", "no", "", "set security context according to the target"),
+    Option("net", "n", "optional", "file", "its network namespace"),
+    Option("net-socket", "N", "required", "fd", "the network namespace of a socket of it"),
+    Option("pid", "p", "optional", "file", "its PID namespace"),
+    Option("cgroup", "C", "optional", "file", "its cgroup namespace"),
+    Option("user", "U", "optional", "file", "its user namespace"),
+    Option("user-parent", "", "no", "", "the user namespace that owns the others"),
+    Option("time", "T", "optional", "file", "its time namespace"),
+    Option("setuid", "S", "required", "uid", "user id, in the numbers inside"),
+    Option("setgid", "G", "required", "gid", "group id, in the numbers inside"),
+    Option("preserve-credentials", "", "no", "", "leave user and group ids as they are"),
+    Option("keep-caps", "", "no", "", "keep the user namespace's capabilities over exec"),
+    Option("root", "r", "optional", "dir", "root directory, by default the target's"),
+    Option("wd", "w", "optional", "dir", "working directory, by default the target's"),
+    Option("wdns", "W", "optional", "dir", "working directory, looked up inside"),
+    Option("env", "e", "no", "", "the target's environment"),
+    Option("no-fork", "F", "no", "", "be the command, without a fork"),
+    Option("join-cgroup", "c", "no", "", "join the target's control groups"),
+    Option("follow-context", "Z", "no", "", "take the target's SELinux label"),
     Option("help", "h", "no", "", "display this help"),
     Option("version", "V", "no", "", "display version"),
 )
@@ -120,8 +118,11 @@ def main(words: list[str]) -> int:
     from nsctl.enter.entry import enter
 
     sys.stdout.flush()
-    with request_of(given, operands, names_target=names_target) as request:
-        return enter(request, _say)
+    held = _Held()
+    try:
+        return enter(request_of(given, operands, held, names_target=names_target), _say)
+    finally:
+        held.close()
 
 
 def drop_in(words: list[str]) -> int:
@@ -204,23 +205,39 @@ _KIND_OPTIONS = ("mount", "uts", "ipc", "net", "pid", "cgroup", "user", "time")
 def _say(sentence: str) -> None:
     from nsctl.report.escape import escape
 
-    with contextlib.suppress(OSError):  # standard error may be closed, or full
+    with Suppressed(OSError):  # standard error may be closed, or full
         sys.stderr.write(f"nsctl: {escape(sentence)}\n")
         sys.stderr.flush()
 
 
-@contextlib.contextmanager
+class _Held:
+    """Descriptors that a request needs as long as it lives."""
+
+    def __init__(self) -> None:
+        self._fds: list[int] = []
+
+    def keep(self, *fds: int) -> None:
+        """Close these at the end."""
+        self._fds += fds
+
+    def close(self) -> None:
+        """Close them all."""
+        while self._fds:
+            os.close(self._fds.pop())
+
+
 def request_of(
-    given: Parsed, operands: tuple[str, ...], *, names_target: bool
-) -> Iterator[Request]:
+    given: Parsed, operands: tuple[str, ...], held: _Held, *, names_target: bool
+) -> Request:
     """Make a request of a command line, and hold everything open that it names.
 
     Args:
         given: the options.
         operands: the other words.
-        names_target: the first of these is the TARGET.
+        held: takes what was opened.
+        names_target: the first of the words is the TARGET.
 
-    Yields:
+    Returns:
         The request.
     """
     from nsctl.enter.request import Request, number
@@ -235,33 +252,38 @@ def request_of(
         else:
             text, *operands_left = operands
             operands = tuple(operands_left)
-    with contextlib.ExitStack() as stack:
-        target = None
-        if text is not None:
-            target = resolve(text)
-            stack.callback(target.close)
-        process = _process(target)
-        namespaces = _given(given, process, stack)
-        yield Request(
-            target=target,
-            argv=operands,
-            kinds=_kinds(given, namespaces, target),
-            given=tuple(namespaces),
-            powers=_choice(given, "powers", ("target", "caller"), ""),
-            filters=_choice(given, "filters", ("kernel", "declared", "none"), "kernel"),
-            strict=given.has("strict"),
-            uid=number(given.last("setuid"), "uid"),
-            gid=number(given.last("setgid"), "gid"),
-            preserve_credentials=given.has("preserve-credentials"),
-            keep_caps=given.has("keep-caps"),
-            root=_directory(given, "root", process, stack),
-            directory=_directory(given, "wd", process, stack),
-            cwd=(given.last("wdns") or "").removeprefix("="),
-            environment_of_target=given.has("env"),
-            fork=not given.has("no-fork"),
-            join_cgroup=given.has("join-cgroup"),
-            label=given.has("follow-context"),
-        )
+    target = None
+    if text is not None:
+        target = resolve(text)
+        held.keep(*_descriptors(target))
+    process = _process(target)
+    namespaces = _given(given, process, held)
+    return Request(
+        target=target,
+        argv=operands,
+        kinds=_kinds(given, namespaces, target),
+        given=tuple(namespaces),
+        powers=_choice(given, "powers", ("target", "caller"), ""),
+        filters=_choice(given, "filters", ("kernel", "declared", "none"), "kernel"),
+        strict=given.has("strict"),
+        uid=number(given.last("setuid"), "uid"),
+        gid=number(given.last("setgid"), "gid"),
+        preserve_credentials=given.has("preserve-credentials"),
+        keep_caps=given.has("keep-caps"),
+        root=_directory(given, "root", process, held),
+        directory=_directory(given, "wd", process, held),
+        cwd=(given.last("wdns") or "").removeprefix("="),
+        environment_of_target=given.has("env"),
+        fork=not given.has("no-fork"),
+        join_cgroup=given.has("join-cgroup"),
+        label=given.has("follow-context"),
+    )
+
+
+def _descriptors(target: Process | HeldNamespace) -> tuple[int, ...]:
+    from nsctl.targets.live import HeldNamespace
+
+    return (target.fd,) if isinstance(target, HeldNamespace) else (target.pidfd, target.proc)
 
 
 def _process(target: Process | HeldNamespace | None) -> Process | None:
@@ -291,7 +313,7 @@ def _choice(given: Parsed, name: str, known: tuple[str, ...], default: str) -> s
     return word
 
 
-def _given(given: Parsed, process: Process | None, stack: contextlib.ExitStack) -> list[Given]:
+def _given(given: Parsed, process: Process | None, held: _Held) -> list[Given]:
     """Open the namespaces that were named by themselves; of each type the last counts."""
     named = {"user-parent", "net-socket"} & {name for name, _ in given.given}
     if not named and all(given.last(name) is None for name in _KIND_OPTIONS):
@@ -304,16 +326,16 @@ def _given(given: Parsed, process: Process | None, stack: contextlib.ExitStack) 
         text = given.last(name)
         if text is not None:
             found[name] = options.namespace_file(text, KINDS[name])
-            stack.callback(os.close, found[name].fd)
+            held.keep(found[name].fd)
     if given.has("user-parent"):
         found["user"] = options.parent_user_namespace(process, list(found.values()))
-        stack.callback(os.close, found["user"].fd)
+        held.keep(found["user"].fd)
     socket = given.last("net-socket")
     if socket is not None:
         if process is None:
             raise UsageError("--net-socket needs a process as TARGET")
         found["net"] = options.socket_namespace(process, socket)
-        stack.callback(os.close, found["net"].fd)
+        held.keep(found["net"].fd)
     return list(found.values())
 
 
@@ -333,9 +355,7 @@ def _kinds(
     return frozenset(named)
 
 
-def _directory(
-    given: Parsed, name: str, process: Process | None, stack: contextlib.ExitStack
-) -> int | None:
+def _directory(given: Parsed, name: str, process: Process | None, held: _Held) -> int | None:
     if not given.has(name):
         return None
     from nsctl.enter import options
@@ -345,5 +365,5 @@ def _directory(
         fd = options.directory_of(process, "root" if name == "root" else "cwd")
     else:
         fd = options.open_directory(text)
-    stack.callback(os.close, fd)
+    held.keep(fd)
     return fd

@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 
+from nsctl.engines.fields import load
 from nsctl.errors import NsctlError, refused, translate, vanished
 from nsctl.kernel import procfs
 from nsctl.model.container import Container
 from nsctl.model.record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 ENGINE = "nsctl"
 VERSION = 1
@@ -32,10 +34,9 @@ STATUSES = ("creating", "created", "starting", "running", "stopped", "removing")
 """All that ``State.status`` can be; "creating", "starting" and "removing" only while somebody
 holds the lock: found without, they are left over from one who was killed."""
 
-NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
-"""What a container can be called."""
-
-_ID = re.compile(r"[0-9a-f]{32}")
+_NAME_SIZE = 63
+_IN_NAMES = str.maketrans("", "", "_.-")
+_ID_SIZE = 32
 _UNSIGNED = 1 << 64
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
@@ -97,6 +98,20 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 }
 
 
+def is_name(text: str) -> bool:
+    """Tell whether a container can be called so: up to 63 of letters, digits, "_", "." and "-".
+
+    The first is a letter or digit.
+    """
+    plain = text.translate(_IN_NAMES)
+    known = plain.isascii() and plain.isalnum() and text[0].isalnum()
+    return known and len(text) <= _NAME_SIZE
+
+
+def _is_id(text: str) -> bool:
+    return len(text) == _ID_SIZE and not text.strip("0123456789abcdef")
+
+
 def encode(state: State) -> bytes:
     """Write a state as its file holds it."""
     import json  # whoever has no container of ours does without it
@@ -117,10 +132,8 @@ def decode(raw: bytes, path: str) -> State:
     Raises:
         NsctlError: it is damaged or of another version.
     """
-    import json  # whoever has no container of ours does without it
-
     try:
-        fields = json.loads(raw)
+        fields = load(raw)
     except (ValueError, RecursionError) as error:
         raise _damaged(path, "it is not JSON") from error
     if not isinstance(fields, dict):
@@ -137,7 +150,7 @@ def decode(raw: bytes, path: str) -> State:
             raise _damaged(path, f"{key} is no number that it can be")
     if fields["status"] not in STATUSES:
         raise _damaged(path, "there is no such status")
-    if not NAME.fullmatch(fields["name"]) or not _ID.fullmatch(fields["id"]):
+    if not is_name(fields["name"]) or not _is_id(fields["id"]):
         raise _damaged(path, "its name or id is none that nsctl gives")
     if not _is_text(fields):
         raise _damaged(path, "it has a text that no bytes stand for")
@@ -146,12 +159,15 @@ def decode(raw: bytes, path: str) -> State:
     return State(**fields | {"cgroup_dirs": tuple(fields["cgroup_dirs"])})
 
 
-def _is_text(fields: dict[str, object]) -> bool:
+def _is_text(value: object) -> bool:
     """Whether all texts are such as os.fsdecode gives: JSON can write lone surrogates too."""
-    import json
-
     try:
-        json.dumps(fields, ensure_ascii=False).encode("utf-8", "surrogateescape")
+        if isinstance(value, dict):
+            return all(_is_text(key) and _is_text(item) for key, item in value.items())
+        if isinstance(value, list):
+            return all(map(_is_text, value))
+        if isinstance(value, str):
+            value.encode("utf-8", "surrogateescape")
     except (UnicodeEncodeError, RecursionError):
         return False
     return True
@@ -312,7 +328,7 @@ def to_container(state: State, *, running: bool, boot_id: str = "") -> Container
         name=state.name,
         engine=ENGINE,
         id=state.id,
-        image=str(state.spec.get("rootfs", "")),
+        image=str(state.spec.get("image") or state.spec.get("rootfs", "")),
         pid=state.pid if running else 0,
         start=state.start if running else 0,
         state=status,
@@ -332,7 +348,7 @@ def sources() -> dict[str, Callable[[], Iterable[Container]]]:
     uid = os.geteuid()
     own = directory_of(uid, os.environ.get("XDG_RUNTIME_DIR", ""))
     found: dict[str, Callable[[], Iterable[Container]]] = {
-        f"{ENGINE} {own}": partial(containers, (own,))
+        f"{ENGINE} {own}": lambda: containers((own,))
     }
     if uid == 0:
         from nsctl.engines import own_of_others

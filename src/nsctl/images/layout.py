@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 
 from nsctl.errors import NsctlError, UsageError, translate
+from nsctl.images.config import Config
 from nsctl.images.stream import Decompressed, Hashed
 from nsctl.images.tar import unpack
 from nsctl.images.tree import Tree
@@ -29,26 +30,6 @@ _DIGEST = re.compile(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})")
 _REF = "org.opencontainers.image.ref.name"
 _NAMES = (_REF, "io.containerd.image.name")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
-
-
-class Config(NamedTuple):
-    """What an image says of the containers that are made from it.
-
-    Attributes:
-        argv: the command, entry point first; () where it has none.
-        env: name and value pairs.
-        cwd: where the command starts, "" where it does not say.
-        user: "uid", "name", "uid:gid" .., "" where it does not say.
-        labels: key and value pairs.
-        created: as the image says it, "" where it does not.
-    """
-
-    argv: tuple[str, ...] = ()
-    env: tuple[tuple[str, str], ...] = ()
-    cwd: str = ""
-    user: str = ""
-    labels: tuple[tuple[str, str], ...] = ()
-    created: str = ""
 
 
 class Layer(NamedTuple):
@@ -296,7 +277,8 @@ def _spellings(names: tuple[str, ...]) -> set[str]:
 def _config(raw: dict[str, Any]) -> Config:
     config = _dict(raw.get("config"))
     pairs = (str(word).partition("=") for word in _list(config.get("Env")))
-    argv = (*_list(config.get("Entrypoint")), *_list(config.get("Cmd")))
+    entry = _list(config.get("Entrypoint"))
+    argv = (*entry, *_list(config.get("Cmd")))
     labels = _dict(config.get("Labels"))
     return Config(
         argv=tuple(map(str, argv)),
@@ -305,6 +287,7 @@ def _config(raw: dict[str, Any]) -> Config:
         user=str(config.get("User") or ""),
         labels=tuple((str(key), str(value)) for key, value in labels.items()),
         created=str(raw.get("created") or ""),
+        entry=len(entry),
     )
 
 

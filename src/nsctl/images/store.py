@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from nsctl.errors import AmbiguousTarget, NsctlError, UnknownTarget, UsageError, translate
-from nsctl.images.layout import Config, Layout
+from nsctl.images.config import Config
+from nsctl.images.layout import Layout
 from nsctl.images.stream import Decompressed, Hashed, Reader
 from nsctl.images.tar import unpack
 from nsctl.images.tree import Limits, Tree
@@ -108,7 +109,7 @@ class ImageStore:
             raise AmbiguousTarget("choose", f"image {name}", f"it may be any of {full}")
         if not begins:
             known = ", ".join(word for each in images for word in each.names[:1])
-            hint = f"there is {known}" if known else "`nsctl import` makes one"
+            hint = f"there is {known}" if known else "`nsctl images import` makes one"
             raise UnknownTarget("find", f"image {name}", "nothing in the store has this name", hint)
         return begins[0]
 
@@ -247,6 +248,15 @@ class ImageStore:
                         removed.append(name)
         return removed
 
+    def remove_unfinished(self) -> None:
+        """Remove what imports that were killed left behind."""
+        with self._opened(create=False) as fd:
+            if fd < 0:
+                return
+            for name in os.listdir(fd):
+                if name.startswith(_UNFINISHED) and not self._is_busy(fd, name):
+                    self._remove(fd, name)
+
     # --- The parts -------------------------------------------------------------------------------
 
     def _add(
@@ -324,6 +334,7 @@ class ImageStore:
                 user=str(fields["user"]),
                 labels=tuple((str(key), str(value)) for key, value in fields["labels"]),
                 created=str(fields["created"]),
+                entry=int(fields.get("entry", 0)),
             )
             return Stored(
                 id=identity,

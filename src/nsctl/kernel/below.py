@@ -13,11 +13,13 @@ import errno
 import os
 import stat
 
-from nsctl.kernel.mount import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
 from nsctl.model.record import NamedTuple
 
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 _RETRIES = 8
+
+
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Content(NamedTuple):
@@ -36,19 +38,72 @@ class Content(NamedTuple):
     whole: bool
 
 
+def open_below(top: int, path: str, flags: int) -> int:
+    """Open a path as if a directory were the root.
+
+    Args:
+        top: descriptor of the directory.
+        path: from there.
+        flags: of open(2); O_CLOEXEC is added.
+
+    Returns:
+        A descriptor, which the caller closes.
+
+    Raises:
+        OSError: ENOENT, EACCES and so on; ENOSYS where a link is met on a kernel without openat2.
+    """
+    fd = _walk(top, path, flags)
+    if fd is not None:
+        return fd
+    from nsctl.kernel.mount import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
+
+    for _ in range(_RETRIES):
+        try:
+            return openat2(top, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+        except OSError as error:
+            # A rename somewhere on the host meanwhile: try again (openat2(2)).
+            if error.errno != errno.EAGAIN:
+                raise
+    return openat2(top, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+
+
 def _open(root: str, path: str, flags: int) -> int:
-    top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    top = os.open(root, _DIRECTORY)
     try:
-        for _ in range(_RETRIES):
-            try:
-                return openat2(top, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
-            except OSError as error:
-                # A rename somewhere on the host meanwhile: try again (openat2(2)).
-                if error.errno != errno.EAGAIN:
-                    raise
-        return openat2(top, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+        return open_below(top, path, flags)
     finally:
         os.close(top)
+
+
+def _walk(top: int, path: str, flags: int) -> int | None:
+    """Open a path that leads through no link and no "..", one component after another.
+
+    So it leads where openat2(2) would: ctypes, which that takes, costs more than all of this.
+
+    Returns:
+        A descriptor; None where the path is another one.
+    """
+    words = [word for word in path.split("/") if word]
+    # With O_PATH a link at the end would be opened, and not be an error.
+    follows = flags & (os.O_PATH | os.O_NOFOLLOW) == os.O_PATH
+    if not words or ".." in words or path.endswith("/") or follows:
+        return None
+    at = top
+    try:
+        for word in words[:-1]:
+            further = os.open(word, _DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
+            if at != top:
+                os.close(at)
+            at = further
+        return os.open(words[-1], flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+    except OSError as error:
+        # A link in between is no directory then, and one at the end a loop.
+        if error.errno in {errno.ENOTDIR, errno.ELOOP}:
+            return None
+        raise
+    finally:
+        if at != top:
+            os.close(at)
 
 
 def read_file(root: str, path: str, limit: int) -> Content:

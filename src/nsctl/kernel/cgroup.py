@@ -14,11 +14,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
 
 from nsctl.errors import translate
 from nsctl.kernel.mountinfo import MountLine
 from nsctl.model.record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # The kernel counts memory in pages, up to LONG_MAX / PAGE_SIZE; pages have 64 KiB at most here.
 _UNLIMITED = 2**63 - 2**16

@@ -7,11 +7,11 @@ admin-guide/cgroup-v2.rst.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import time
 
+from nsctl.errors import Suppressed
 from nsctl.kernel.mountinfo import MountLine
 from nsctl.model.record import NamedTuple
 
@@ -114,7 +114,7 @@ def _make_one(directory: str) -> None:
     Raises:
         FileNotFoundError: it or its parent was removed meanwhile.
     """
-    with contextlib.suppress(FileExistsError):
+    with Suppressed(FileExistsError):
         os.mkdir(directory, 0o755)
     for file in _CPUSET_FILES:
         own = _read_in(directory, file)

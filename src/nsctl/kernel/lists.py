@@ -259,64 +259,96 @@ def read(
             bpf(2), ENOENT without BTF, ENOSPC where there was no end of the lists.
         ValueError: the packed programs are damaged.
     """
-    with Walk(processes, files=files, credentials=credentials, packed=packed) as walk:
-        return walk.read()
+    with Walk(processes, credentials=credentials, packed=packed) as walk:
+        return walk.read(files)
 
 
 class Walk:
-    """A walk of the lists, for which the programs are loaded meanwhile; a context manager.
+    """A walk of the lists, made by a thread while its caller does other things; a context manager.
 
-    The kernel takes longer to check them than /proc takes to list its processes. So it is asked by
-    a thread, which runs in the kernel and ends with it.
+    The kernel takes longer to check the programs than /proc takes to list its processes. The thread
+    is in the kernel most of the time. It loads the programs at once, walks when it is told to, and
+    ends.
 
     Args:
         processes: about how many there are.
-        files: as for `read`.
-        credentials: likewise.
-        packed: likewise.
+        credentials: read them too.
+        packed: other programs than those of the package.
+
+    Attributes:
+        credentials: as given.
     """
 
     def __init__(
-        self,
-        processes: int,
-        *,
-        files: int = 0,
-        credentials: bool = False,
-        packed: Packed | None = None,
+        self, processes: int, *, credentials: bool = False, packed: Packed | None = None
     ) -> None:
         most = processes + processes // 4 + 256
+        self.credentials = credentials
         self._room = (most, most if credentials else 1, _ROOM, 2 * most + _ROOM, _ROOM)
-        self._want = _Run(want_files=files, want_credentials=credentials)
         self._packed = packed
         self._programs: _Programs | None = None
         self._error: Exception | None = None
-        self._loaded = _thread.allocate_lock()
-        self._loaded.acquire()
+        self._want: _Run | None = None
+        self._counts: _Counts | None = None
+        self._has_begun = False
+        self._may_walk = _thread.allocate_lock()
+        self._may_walk.acquire()
+        self._ended = _thread.allocate_lock()
+        self._ended.acquire()
         try:
-            _thread.start_new_thread(self._load, ())
+            _thread.start_new_thread(self._work, ())
         except RuntimeError:  # no more threads are to be had
-            self._load()
+            self._may_walk.release()
+            self._work()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._loaded:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of everything, once the thread has ended."""
+        if not self._has_begun:
+            self._has_begun = True
+            self._let_go()
+        with self._ended:
             if self._programs is not None:
                 self._programs.close()
                 self._programs = None
 
-    def _load(self) -> None:
+    def _let_go(self) -> None:
+        if self._may_walk.locked():
+            self._may_walk.release()
+
+    def _work(self) -> None:
         try:
             self._packed = self._packed or shipped()
             self._programs = _Programs(self._packed, self._room)
+            self._may_walk.acquire()
+            if self._want is not None:
+                self._counts = self._programs.walk_all(self._want)
         except (OSError, ValueError) as error:
             self._error = error
         finally:
-            self._loaded.release()
+            self._ended.release()
 
-    def read(self) -> Lists:
-        """Wait for the programs, and walk; what is listed is what there is from now on.
+    def begin(self, files: int) -> None:
+        """Walk, as soon as the programs are loaded; what is listed is what there is from now on.
+
+        Args:
+            files: as for `read` of this module.
+        """
+        if not self._has_begun:
+            self._has_begun = True
+            self._want = _Run(want_files=files, want_credentials=self.credentials)
+            self._let_go()
+
+    def read(self, files: int | None = None) -> Lists:
+        """Wait for the end of what was begun, or walk.
+
+        Args:
+            files: as for `begin`; None for the walk that was begun.
 
         Returns:
             What the lists held.
@@ -325,18 +357,23 @@ class Walk:
             OSError: as `read` of this module.
             ValueError: likewise.
         """
-        for _ in range(_TRIES):
-            with self._loaded:
-                if self._programs is None:
+        if files is not None:
+            self.begin(files)
+        with self._ended:
+            if files is not None and self._want is not None and files != self._want.want_files:
+                self._want, self._counts = self._want._replace(want_files=files), None
+            for _ in range(_TRIES):
+                if self._programs is None or self._want is None:
                     raise self._error or OSError(errno.EBADF, os.strerror(errno.EBADF))
-                counts = self._programs.walk_all(self._want)
+                counts = self._counts or self._programs.walk_all(self._want)
+                self._counts = None
                 pairs = list(zip(counts, self._room, strict=True))
                 if all(count <= place for count, place in pairs):
                     return self._programs.unpack(self._want)
                 self._programs.close()
                 self._programs = None
-                tasks, credentials, files, spaces, binds = (max(2 * n, old) for n, old in pairs)
-                self._room = tasks, credentials, files, spaces, binds
+                tasks, held, opened, spaces, binds = (max(2 * n, old) for n, old in pairs)
+                self._room = tasks, held, opened, spaces, binds
                 self._programs = _Programs(self._packed or shipped(), self._room)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

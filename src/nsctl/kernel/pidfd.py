@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
 from fcntl import ioctl
-
-from nsctl.kernel.libc import syscall
 
 PIDFD_GET_PID_FOR_CHILDREN_NAMESPACE = 0xFF06
 
@@ -27,7 +26,16 @@ def pidfd_getfd(pidfd: int, fd: int) -> int:
         OSError: EPERM without the right to attach to the process (ptrace(2)), EBADF for a number
             that is not open, ESRCH when the process is gone.
     """
+    from nsctl.kernel.libc import syscall  # few ask for descriptors, and it takes 2 ms
+
     return syscall("pidfd_getfd", pidfd, fd, 0)
+
+
+def has_ended(pidfd: int) -> bool:
+    """Tell whether the process of a pidfd has ended (pidfd_open(2))."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def inode(pidfd: int) -> int:

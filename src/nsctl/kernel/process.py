@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import select
 import struct
-from collections.abc import Iterator
 
 from nsctl.kernel.libc import syscall
 from nsctl.model.record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _VERSION_3 = 0x20080522  # _LINUX_CAPABILITY_VERSION_3: two words a set
 _HEADER = struct.Struct("=Ii")
@@ -162,13 +164,6 @@ def join_session_keyring(name: bytes | None) -> None:
         OSError: ENOSYS in a kernel without keyrings, EDQUOT at the user's limit.
     """
     syscall("keyctl", _KEYCTL_JOIN_SESSION_KEYRING, name, 0, 0, 0)
-
-
-def has_ended(pidfd: int) -> bool:
-    """Tell whether the process of a pidfd has ended (pidfd_open(2))."""
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def close_range(first: int, last: int = 0xFFFFFFFF) -> None:

@@ -345,6 +345,27 @@ def read_record(name: str, dir_fd: int | None = None, limit: int = 1 << 20) -> b
         os.close(fd)
 
 
+def read_children(root: str, pid: int) -> list[int] | None:
+    """Read which children a process's threads have (proc_pid_task_tid_children(5)).
+
+    Args:
+        root: where the procfs is mounted.
+        pid: the process.
+
+    Returns:
+        Their process ids, in the kernel's order; one may be missing while another ends. None in a
+        kernel without that file (CONFIG_PROC_CHILDREN), and where it may not be read.
+    """
+    found: list[int] = []
+    try:
+        for tid in os.listdir(f"{root}/{pid}/task"):
+            raw = read_file(f"{root}/{pid}/task/{tid}/children")
+            found += [int(word) for word in raw.split(b" ") if word]
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+    return found
+
+
 def read_ns_links(
     dir_fd: int, known: dict[tuple[str, ...], tuple[int, ...]] | None = None
 ) -> tuple[int, ...]:

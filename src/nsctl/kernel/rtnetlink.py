@@ -44,9 +44,12 @@ _IFLA_EXT_MASK = 29
 (
     _IFLA_ADDRESS, _IFLA_BROADCAST, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER,
     _IFLA_OPERSTATE, _IFLA_LINKINFO, _IFLA_LINK_NETNSID, _IFLA_PROP_LIST, _IFLA_ALT_IFNAME,
-) = (1, 2, 3, 4, 5, 10, 16, 18, 37, 52, 53)  # fmt: skip
+    _IFLA_QDISC, _IFLA_TXQLEN, _IFLA_GROUP,
+) = (1, 2, 3, 4, 5, 10, 16, 18, 37, 52, 53, 6, 13, 27)  # fmt: skip
 _IFLA_INFO_KIND, _IFLA_INFO_SLAVE_KIND = 1, 4
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 3, 4, 8
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL, _IFA_BROADCAST = 1, 2, 3, 4
+_IFA_CACHEINFO, _IFA_FLAGS = 6, 8
+_CACHEINFO = struct.Struct("=II8x")
 _IFA_F_SECONDARY, _IFA_F_PERMANENT = 0x01, 0x80
 
 _IFF_UP = 0x1
@@ -215,6 +218,9 @@ def parse_link(body: bytes) -> Interface:
         master=u32(found.get(_IFLA_MASTER, bytes(4))),
         link=u32(found.get(_IFLA_LINK, bytes(4))),
         link_nsid=_signed(found.get(_IFLA_LINK_NETNSID)),
+        qdisc=_word(found.get(_IFLA_QDISC, b"")),
+        group=u32(found[_IFLA_GROUP]) if _IFLA_GROUP in found else None,
+        queue=u32(found.get(_IFLA_TXQLEN, bytes(4))),
     )
 
 
@@ -260,6 +266,9 @@ def parse_address(body: bytes) -> tuple[int, Address] | None:
         raise NetlinkError("netlink address without one")
     flags = u32(found[_IFA_FLAGS]) if _IFA_FLAGS in found else short_flags
     broadcast = found.get(_IFA_BROADCAST)
+    preferred, valid = None, None
+    if _IFA_CACHEINFO in found:
+        preferred, valid = unpack(_CACHEINFO, found[_IFA_CACHEINFO])
     return index, Address(
         family=family,
         local=address_text(local),
@@ -269,6 +278,8 @@ def parse_address(body: bytes) -> tuple[int, Address] | None:
         broadcast=address_text(broadcast) if broadcast else "",
         label=text(found.get(_IFA_LABEL, b"")),
         flags=_address_flags(flags, family),
+        valid=valid,
+        preferred=preferred,
     )
 
 

@@ -1,17 +1,16 @@
 """Messages with descriptors over unix sockets: sendmsg(2), recvmsg(2), SCM_RIGHTS of unix(7).
 
-Python's socket objects are avoided: `socket.recv_fds` of 3.11 drops its flags, so that a peek takes
-the message, and importing the module costs 9 ms.
+Python's module `socket` is avoided: its `recv_fds` of 3.11 drops its flags, so that a peek takes the
+message, and importing it costs 9 ms. The one in C below it does neither.
 """
 
 from __future__ import annotations
 
-import ctypes
+import _socket
 import errno
 import os
 import struct
 
-from nsctl.kernel.libc import syscall
 from nsctl.model.record import NamedTuple
 
 SOL_SOCKET = 1
@@ -33,30 +32,11 @@ _SO_PROTOCOL = 38
 _SO_DOMAIN = 39
 _SO_PEEK_OFF = 42
 _AF_UNIX = 1
-_SOCK_SEQPACKET = 5
 
-# cmsg(3): 64-bit length, level and type; data padded to 8 bytes.
-_HEADER = struct.Struct("=Qii")
 _INT = struct.Struct("=i")
 # Besides descriptors a receiver may have asked for credentials, a label, a pidfd and a time.
 _CONTROL_SIZE = 4096
 _ADDRESS_SIZE = 128  # struct sockaddr_storage
-
-
-class _IoVec(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-class _MsgHdr(ctypes.Structure):
-    _fields_ = (
-        ("name", ctypes.c_void_p),
-        ("name_length", ctypes.c_uint32),
-        ("iov", ctypes.POINTER(_IoVec)),
-        ("iov_length", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("control_length", ctypes.c_size_t),
-        ("flags", ctypes.c_int),
-    )
 
 
 class Message(NamedTuple):
@@ -83,32 +63,22 @@ def socketpair() -> tuple[int, int]:
     Returns:
         Two descriptors, close-on-exec, which the caller closes.
     """
-    pair = (ctypes.c_int * 2)()
-    syscall("socketpair", _AF_UNIX, _SOCK_SEQPACKET | os.O_CLOEXEC, 0, pair)
-    return pair[0], pair[1]
+    one, other = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    return one.detach(), other.detach()
 
 
-def parse_control(raw: bytes) -> list[tuple[int, int, bytes]]:
-    """Parse the control information of a message (cmsg(3)).
+class _Borrowed:
+    """A socket object of a descriptor that stays open, in a ``with``."""
 
-    Args:
-        raw: what the kernel filled of the control buffer.
+    def __init__(self, fd: int) -> None:
+        # With family and type the kernel need not be asked for them; nothing here depends on them.
+        self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fd)
 
-    Returns:
-        Level, type and data of each part.
+    def __enter__(self) -> _socket.socket:
+        return self._socket
 
-    Raises:
-        ValueError: a part is longer than what is left.
-    """
-    parts = []
-    offset = 0
-    while offset + _HEADER.size <= len(raw):
-        length, level, kind = _HEADER.unpack_from(raw, offset)
-        if length < _HEADER.size or offset + length > len(raw):
-            raise ValueError("control information cut short")
-        parts.append((level, kind, raw[offset + _HEADER.size : offset + length]))
-        offset += (length + 7) & ~7
-    return parts
+    def __exit__(self, *_: object) -> None:
+        self._socket.detach()
 
 
 def _descriptors(data: bytes) -> tuple[int, ...]:
@@ -130,26 +100,18 @@ def recvmsg(fd: int, size: int, flags: int = 0) -> Message:
     Raises:
         OSError: EAGAIN with MSG_DONTWAIT where there is none.
     """
-    buffer = ctypes.create_string_buffer(max(size, 1))
-    control = ctypes.create_string_buffer(_CONTROL_SIZE)
-    vector = _IoVec(ctypes.addressof(buffer), size)
-    header = _MsgHdr(
-        iov=ctypes.pointer(vector),
-        iov_length=1,
-        control=ctypes.addressof(control),
-        control_length=_CONTROL_SIZE,
-    )
-    count = syscall("recvmsg", fd, ctypes.byref(header), flags | MSG_CMSG_CLOEXEC)
+    with _Borrowed(fd) as borrowed:
+        data, control, told, _ = borrowed.recvmsg(size, _CONTROL_SIZE, flags | MSG_CMSG_CLOEXEC)
     fds: list[int] = []
     pidfds: list[int] = []
     sender = 0
-    for level, kind, data in parse_control(control.raw[: header.control_length]):
+    for level, kind, content in control:
         if level == SOL_SOCKET and kind in {SCM_RIGHTS, SCM_PIDFD}:
-            (fds if kind == SCM_RIGHTS else pidfds).extend(_descriptors(data))
-        elif level == SOL_SOCKET and kind == SCM_CREDENTIALS and len(data) >= _INT.size:
-            (sender,) = _INT.unpack_from(data)
-    truncated = bool(header.flags & (MSG_TRUNC | MSG_CTRUNC))
-    return Message(buffer.raw[:count], tuple(fds), tuple(pidfds), truncated, sender)
+            (fds if kind == SCM_RIGHTS else pidfds).extend(_descriptors(content))
+        elif level == SOL_SOCKET and kind == SCM_CREDENTIALS and len(content) >= _INT.size:
+            (sender,) = _INT.unpack_from(content)
+    truncated = bool(told & (MSG_TRUNC | MSG_CTRUNC))
+    return Message(data, tuple(fds), tuple(pidfds), truncated, sender)
 
 
 def pass_credentials(fd: int) -> None:
@@ -158,8 +120,8 @@ def pass_credentials(fd: int) -> None:
     Args:
         fd: the receiving socket.
     """
-    value = ctypes.c_int(1)
-    syscall("setsockopt", fd, SOL_SOCKET, _SO_PASSCRED, ctypes.byref(value), ctypes.sizeof(value))
+    with _Borrowed(fd) as borrowed:
+        borrowed.setsockopt(SOL_SOCKET, _SO_PASSCRED, 1)
 
 
 def sendmsg(fd: int, data: bytes, fds: tuple[int, ...] = ()) -> None:
@@ -173,19 +135,9 @@ def sendmsg(fd: int, data: bytes, fds: tuple[int, ...] = ()) -> None:
     Raises:
         OSError: EPIPE where the other end is closed; no signal is raised.
     """
-    buffer = ctypes.create_string_buffer(data, len(data))
-    vector = _IoVec(ctypes.addressof(buffer), len(data))
-    header = _MsgHdr(iov=ctypes.pointer(vector), iov_length=1)
-    control = b""
-    if fds:
-        body = struct.pack(f"={len(fds)}i", *fds)
-        control = _HEADER.pack(_HEADER.size + len(body), SOL_SOCKET, SCM_RIGHTS) + body
-        control += bytes(-len(control) % 8)
-    rights = ctypes.create_string_buffer(control, max(len(control), 1))
-    if fds:
-        header.control = ctypes.addressof(rights)
-        header.control_length = len(control)
-    syscall("sendmsg", fd, ctypes.byref(header), MSG_NOSIGNAL)
+    control = [(SOL_SOCKET, SCM_RIGHTS, struct.pack(f"={len(fds)}i", *fds))] if fds else []
+    with _Borrowed(fd) as borrowed:
+        borrowed.sendmsg([data], control, MSG_NOSIGNAL)
 
 
 def is_unix(fd: int) -> bool:
@@ -229,6 +181,10 @@ def name_of(fd: int, *, peer: bool = False) -> bytes:
     Returns:
         A struct sockaddr; b"" where there is no peer, or its family has no such names.
     """
+    import ctypes  # a family that Python does not know has no other way
+
+    from nsctl.kernel.libc import syscall
+
     buffer = ctypes.create_string_buffer(_ADDRESS_SIZE)
     length = ctypes.c_uint32(_ADDRESS_SIZE)
     try:
@@ -249,10 +205,8 @@ def peek_offset(fd: int) -> int:
 
 
 def _option(fd: int, option: int) -> int:
-    value = ctypes.c_int()
-    length = ctypes.c_uint32(ctypes.sizeof(value))
-    syscall("getsockopt", fd, SOL_SOCKET, option, ctypes.byref(value), ctypes.byref(length))
-    return value.value
+    with _Borrowed(fd) as borrowed:
+        return borrowed.getsockopt(SOL_SOCKET, option)
 
 
 def close_all(fds: tuple[int, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -97,6 +98,71 @@ class Context:
         except OSError as error:
             raise unusable(error, path) from error
 
+    def make_place(self, path: str, *, is_directory: bool) -> int:
+        """Open a place in the new root to mount on, making it and what is above where missing.
+
+        Args:
+            path: absolute, as the container will see it.
+            is_directory: what it must be; otherwise it may be anything else.
+
+        Returns:
+            An O_PATH descriptor which the caller closes.
+
+        Raises:
+            NsctlError: it is a link or lies behind one, is of the other kind, or cannot be made.
+        """
+        try:
+            try:
+                place = self.open(path, os.O_DIRECTORY if is_directory else 0)
+            except FileNotFoundError:
+                self._make(path, is_directory=is_directory)
+                place = self.open(path, os.O_DIRECTORY if is_directory else 0)
+            if not is_directory and stat.S_ISDIR(os.fstat(place).st_mode):
+                os.close(place)
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        except OSError as error:
+            raise unusable(error, path) from error
+        return place
+
+    def _make(self, path: str, *, is_directory: bool) -> None:
+        """Make what is missing of a path, its last component a directory or an empty file."""
+        start, rest = self.locate(path)
+        parts = rest.split("/")
+        above = mount.openat2(start, ".", os.O_PATH | os.O_DIRECTORY, _RESOLVE)
+        try:
+            for number, name in enumerate(parts, 1):
+                if number == len(parts) and not is_directory:
+                    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+                    os.close(os.open(name, flags, 0o644, dir_fd=above))
+                    return
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, 0o755, dir_fd=above)
+                below = mount.openat2(above, name, os.O_PATH | os.O_DIRECTORY, _RESOLVE)
+                os.close(above)
+                above = below
+        finally:
+            os.close(above)
+
+    def attach_at(self, mount_fd: int, path: str, *, is_directory: bool) -> None:
+        """Attach a detached mount to any place of the new root, made where it is missing.
+
+        Args:
+            mount_fd: the mount's root; kept in `mounts`.
+            path: absolute, as the container will see it.
+            is_directory: whether the mount's root is one.
+
+        Raises:
+            NsctlError: the place cannot be used.
+        """
+        target = self.make_place(path, is_directory=is_directory)
+        try:
+            mount.move_mount(mount_fd, target)
+        except OSError as error:
+            raise translate(error, "mount on", path) from error
+        finally:
+            os.close(target)
+        self.mounts[path] = mount_fd
+
     def attach(self, mount_fd: int, path: str) -> None:
         """Attach a detached mount to a directory of the new root and remember it.
 
@@ -124,13 +190,15 @@ def unusable(error: OSError, path: str) -> NsctlError:
         cause = "it is a symbolic link, or lies behind one"
     elif number == errno.ENOTDIR:
         cause = "it is not a directory"
+    elif number == errno.EISDIR:
+        cause = "it is a directory, and what is mounted is none"
     else:
         return translate(error, "mount on", f"{path} of the root file system")
     return KernelRefusal(
         "mount on",
         f"{path} of the root file system",
         cause,
-        f"make {path} a plain directory there",
+        f"make {path} a plain {'file' if number == errno.EISDIR else 'directory'} there",
         errno=number,
     )
 

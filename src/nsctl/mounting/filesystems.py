@@ -8,10 +8,11 @@ from __future__ import annotations
 import errno
 import os
 import shlex
-from typing import NamedTuple
+import stat
 
 from nsctl.errors import KernelRefusal, NsctlError, translate
 from nsctl.kernel import mount
+from nsctl.model.record import NamedTuple
 from nsctl.mounting.context import Context
 
 NOSUID, NODEV, NOEXEC, RDONLY = (
@@ -317,10 +318,10 @@ def _set_layer(fs: int, keys: tuple[str, ...], fd: int) -> None:
 
 
 class Bind(NamedTuple):
-    """Attach a clone of a directory of the host, with what is mounted below it.
+    """Attach a clone of a file or directory of the host, with what is mounted below it.
 
     Attributes:
-        source: a directory of the host.
+        source: a file or directory of the host.
         path: where, as the container will see it.
         attributes: MOUNT_ATTR_* bits to set on all of it.
     """
@@ -331,8 +332,7 @@ class Bind(NamedTuple):
 
     def describe(self) -> str:
         """The work in one line."""
-        text = option_text(self.attributes, ())
-        return f"bind the host's {self.source} on {self.path}{f' ({text})' if text else ''}"
+        return f"bind the host's {self.source} on {self.path}{_in_brackets(self.attributes)}"
 
     def command(self) -> str:
         """As mount(8) would do it."""
@@ -340,13 +340,138 @@ class Bind(NamedTuple):
 
     def execute(self, context: Context) -> None:
         """Clone it, set the attributes, attach it."""
-        try:
-            fd = mount.open_tree(
-                mount.AT_FDCWD, self.source, mount.OPEN_TREE_CLONE | mount.AT_RECURSIVE
-            )
-            mount.mount_setattr(
-                fd, attr_set=self.attributes, propagation=mount.MS_PRIVATE, recursive=True
-            )
-        except OSError as error:
-            raise translate(error, "bind", self.source) from error
-        context.attach(fd, self.path)
+        fd = clone_of(self.source, self.attributes)
+        context.attach_at(fd, self.path, is_directory=_is_directory(fd))
+
+
+class PrepareBind(NamedTuple):
+    """Clone a file or directory of the host as a detached mount, for a later `AttachBind`.
+
+    Done by whoever may reach it, before the container's user namespace is entered.
+
+    Attributes:
+        source: a file or directory of the host.
+        path: where it will be attached, as the container will see it.
+        attributes: MOUNT_ATTR_* bits to set on all of it.
+        idmapped: its owners are seen through the container's id maps.
+    """
+
+    source: str
+    path: str
+    attributes: int
+    idmapped: bool
+
+    def describe(self) -> str:
+        """The work in one line."""
+        mapped = ", its owners seen through the container's id maps" if self.idmapped else ""
+        return f"clone the host's {self.source} for {self.path}{mapped}"
+
+    def command(self) -> str:
+        """As mount(8) of util-linux 2.39 would do it, beside where it goes."""
+        option = "-o X-mount.idmap=/proc/PID/ns/user " if self.idmapped else ""
+        return f'mount --rbind {option}{shlex.quote(self.source)} "$PLACE"'
+
+    def execute(self, context: Context) -> None:
+        """Clone it and set the attributes."""
+        fd = clone_of(self.source, self.attributes, context.userns if self.idmapped else -1)
+        context.prepared[f"bind {self.path}"] = fd
+
+
+class AttachBind(NamedTuple):
+    """Attach in the new root what `PrepareBind` cloned.
+
+    Attributes:
+        source: a file or directory of the host.
+        path: where, as the container will see it.
+        attributes: MOUNT_ATTR_* bits that are set on all of it.
+    """
+
+    source: str
+    path: str
+    attributes: int
+
+    def describe(self) -> str:
+        """The work in one line."""
+        return f"bind the host's {self.source} on {self.path}{_in_brackets(self.attributes)}"
+
+    def command(self) -> str:
+        """As mount(8) would do it."""
+        return f'mount --move "$PLACE" "$ROOT"{shlex.quote(self.path)}'
+
+    def execute(self, context: Context) -> None:
+        """Attach it."""
+        fd = context.prepared.pop(f"bind {self.path}")
+        context.attach_at(fd, self.path, is_directory=_is_directory(fd))
+
+
+class Scratch(NamedTuple):
+    """Mount an empty tmpfs at any place of the new root, made where it is missing.
+
+    Attributes:
+        path: where, as the container will see it.
+        attributes: MOUNT_ATTR_* bits.
+        options: of the file system.
+    """
+
+    path: str
+    attributes: int
+    options: Options
+
+    def describe(self) -> str:
+        """The work in one line."""
+        return f"mount a new tmpfs on {self.path}"
+
+    def command(self) -> str:
+        """As mount(8) would do it."""
+        text = option_text(self.attributes, self.options)
+        return f"mount -t tmpfs {f'-o {text} ' if text else ''}tmpfs {shlex.quote(self.path)}"
+
+    def execute(self, context: Context) -> None:
+        """Make it and attach it."""
+        fd = make_filesystem("tmpfs", self.attributes, self.options)
+        context.attach_at(fd, self.path, is_directory=True)
+
+
+def _in_brackets(attributes: int) -> str:
+    text = option_text(attributes, ())
+    return f" ({text})" if text else ""
+
+
+def _is_directory(fd: int) -> bool:
+    return stat.S_ISDIR(os.fstat(fd).st_mode)
+
+
+def clone_of(source: str, attributes: int, userns: int = -1) -> int:
+    """Clone a file or directory of the host with what is mounted below it, as a detached mount.
+
+    Args:
+        source: its path.
+        attributes: MOUNT_ATTR_* bits to set on all of it.
+        userns: user namespace through whose maps its owners are seen, -1 for none; what is mounted
+            below it is left out then, since not every file system can be mapped.
+
+    Returns:
+        Descriptor of the mount's root, which the caller closes.
+
+    Raises:
+        NsctlError: it cannot be cloned, or not be mapped.
+    """
+    recursive = 0 if userns >= 0 else mount.AT_RECURSIVE
+    try:
+        fd = mount.open_tree(mount.AT_FDCWD, source, mount.OPEN_TREE_CLONE | recursive)
+    except OSError as error:
+        raise translate(error, "bind", source) from error
+    try:
+        mapped = {"userns_fd": userns} if userns >= 0 else {}
+        mount.mount_setattr(
+            fd,
+            attr_set=attributes | (mount.MOUNT_ATTR_IDMAP if userns >= 0 else 0),
+            propagation=mount.MS_PRIVATE,
+            recursive=bool(recursive),
+            **mapped,
+        )
+    except OSError as error:
+        os.close(fd)
+        hint = "leave out idmap, or keep it on a file system that can be id-mapped"
+        raise translate(error, "bind", source, hint if userns >= 0 else "") from error
+    return fd

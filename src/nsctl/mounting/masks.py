@@ -10,10 +10,10 @@ import errno
 import os
 import stat
 from fnmatch import fnmatchcase
-from typing import NamedTuple
 
 from nsctl.errors import translate
 from nsctl.kernel import mount
+from nsctl.model.record import NamedTuple
 from nsctl.mounting.context import Context
 from nsctl.mounting.filesystems import NODEV, NOEXEC, NOSUID, RDONLY, make_filesystem
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from nsctl.errors import translate
 from nsctl.kernel import mount
+from nsctl.model.record import NamedTuple
 from nsctl.mounting.context import Context
 
 

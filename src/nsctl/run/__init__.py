@@ -9,8 +9,13 @@
                other steps that are not mounts
 ``builder``    the helper process that runs the list and becomes the container's first process
 ``context``    what the builder's steps share
-``relay``      standard streams and terminals between the caller and the container
 ``start``      starts a builder, watches it, records what it made
 ``lifecycle``  create, start, run, stop, remove, list
+``sources``    root file systems: directories, archives, image layouts, names; ``bundle`` and
+               ``accounts``: what bundles and users mean
+``groups``     what is written into its control group
+``monitor``    starts a container in the background and sees its end; ``log`` keeps what it says,
+               ``attached`` carries its streams, ``attach`` is the other side of them
+``afterwards`` wait, kill, logs, inspect; ``copying``: files in and out
 ``garbage``    ends and removes what a container has, also after a killed nsctl
 """

@@ -109,7 +109,12 @@ def _build(request: dict[str, Any], channel: socket.socket) -> None:
     for fd in given + ([] if request["program"] is None else [request["program"]]):
         os.set_inheritable(fd, False)  # noqa: FBT003  (positional only)
     if wanted.seccomp:
-        compiled = seccomp.default_filter(plan.granted(wanted, layout))
+        bounding = plan.sets_of(wanted, layout).bounding
+        if wanted.seccomp_profile:
+            profile = json.loads(wanted.seccomp_profile)
+            compiled = seccomp.compile_profile(profile, bounding)
+        else:
+            compiled = seccomp.default_filter(bounding)
         context.filters = (Filter(compiled.program, compiled.flags),)
     if wanted.is_private(NamespaceType.MNT):
         context.storage_outside = os.open(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NoReturn
 
 from nsctl.child import plan
+from nsctl.child.relay import NULL, PASS, TERMINAL
 from nsctl.mounting.context import Context
 
-PASS, NULL, TERMINAL = "pass", "null", "terminal"
-"""What a standard stream can be: as the starter has it, the null device, a new terminal."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+__all__ = ["NULL", "PASS", "TERMINAL", "Builder"]
 
 
 class Builder(Context):

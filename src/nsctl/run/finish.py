@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-from typing import NamedTuple
 
 from nsctl.child import plan
 from nsctl.errors import translate
 from nsctl.kernel import mount, pty, unshare
+from nsctl.model import capabilities
+from nsctl.model.record import NamedTuple
 from nsctl.model.task import CapabilitySets
 from nsctl.mounting.context import check_device
 from nsctl.run.context import NULL, TERMINAL, Builder
@@ -40,6 +41,33 @@ class Terminal(NamedTuple):
             raise translate(error, "make", "a terminal") from error
 
 
+class BorrowedTerminal(NamedTuple):
+    """Lead a session that a terminal controls which the starter made in a devpts of its own.
+
+    Attributes:
+        number: the standard stream that it is.
+    """
+
+    number: int
+
+    def describe(self) -> str:
+        """The work in one line."""
+        return "take a terminal that was made in the devpts of whoever starts the container"
+
+    def command(self) -> str:
+        """As setsid(1) does it."""
+        return "setsid --ctty"
+
+    def execute(self, context: Builder) -> None:
+        """Do it."""
+        try:
+            context.terminal = self.number
+            os.setsid()
+            pty.make_controlling(self.number)
+        except OSError as error:
+            raise translate(error, "take", "a terminal") from error
+
+
 class LastStage(NamedTuple):
     """Give up every power that the command does not get, and become it.
 
@@ -47,54 +75,70 @@ class LastStage(NamedTuple):
         argv: the command.
         env: its environment, NAME=VALUE.
         cwd: where it starts.
-        capabilities: what it may have at most, a bit mask.
-        seccomp: with the default filter.
+        sets: its capabilities.
+        seccomp: with the filter that was compiled.
         no_new_privs: set-uid programs give nothing.
-        set_groups: its user namespace lets it set its groups, which become none.
+        groups: its supplementary groups; None where its user namespace lets nobody set any.
         dies_with_parent: it is killed when the builder dies.
+        uid: its user, inside.
+        gid: its group, inside.
+        umask: its umask.
+        init: it is the child of a process of ours that reaps and passes signals on.
+        rlimits: RLIMIT_* number, soft and hard limit of each.
     """
 
     argv: tuple[str, ...]
     env: tuple[str, ...]
     cwd: str
-    capabilities: int
+    sets: CapabilitySets
     seccomp: bool
     no_new_privs: bool
-    set_groups: bool
+    groups: tuple[int, ...] | None
     dies_with_parent: bool
+    uid: int = 0
+    gid: int = 0
+    umask: int = 0o022
+    init: bool = True
+    rlimits: tuple[tuple[int, int, int], ...] = ()
 
     def describe(self) -> str:
         """The work in one line."""
         powers = ["capabilities"]
+        if (self.uid, self.gid) != (0, 0):
+            powers.insert(0, f"user {self.uid}:{self.gid}")
         if self.no_new_privs:
             powers.append("no_new_privs")
         if self.seccomp:
             powers.append("the seccomp filter")
-        return f"apply {', '.join(powers)}, and run {shlex.join(self.argv)}"
+        stays = "" if self.init else " as PID 1 itself"
+        return f"apply {', '.join(powers)}, and run {shlex.join(self.argv)}{stays}"
 
     def command(self) -> str:
         """As capsh(1) and setpriv(1) would do the part of it that they can."""
         options = "--no-new-privs " if self.no_new_privs else ""
-        return f"setpriv {options}--reuid 0 --regid 0 {shlex.join(self.argv)}"
+        user = f"--reuid {self.uid} --regid {self.gid}"
+        bounding = f"--bounding-set {_listed(self.sets.bounding)}"
+        groups = f"--groups {','.join(map(str, self.groups))}" if self.groups else "--clear-groups"
+        return f"setpriv {options}{user} {groups} {bounding} {shlex.join(self.argv)}"
 
     def execute(self, context: Builder) -> None:
         """Write the plan of the last stage and execute it."""
-        held = self.capabilities
         text = plan.Plan(
             argv=tuple(os.fsencode(word) for word in self.argv),
             env=tuple(os.fsencode(pair) for pair in self.env),
-            init=True,
+            mode="init" if self.init else "exec",
             stdio=_streams(context),
             go=context.go,
             parent=context.parent if self.dies_with_parent else None,
             setsid=context.terminal < 0,
             keyring=b"",
-            umask=0o022,
+            limits=tuple(plan.Limit(*limit) for limit in self.rlimits),
+            umask=self.umask,
             cwd=os.fsencode(self.cwd),
-            capabilities=CapabilitySets(0, held, held, held, 0),
-            groups=() if self.set_groups else None,
-            gid=0,
-            uid=0,
+            capabilities=self.sets,
+            groups=self.groups,
+            gid=self.gid,
+            uid=self.uid,
             death_signal=signal.SIGKILL if self.dies_with_parent else None,
             no_new_privs=self.no_new_privs,
             filters=context.filters if self.seccomp else (),
@@ -102,6 +146,12 @@ class LastStage(NamedTuple):
         if not self.dies_with_parent:
             unshare.set_parent_death_signal(0)
         context.finish(text, context.report)
+
+
+def _listed(mask: int) -> str:
+    """Write a set of capabilities as setpriv(1) takes it."""
+    held = [name.removeprefix("CAP_").lower() for name in capabilities.names(mask)]
+    return ",".join(["-all", *(f"+{name}" for name in held)])
 
 
 def _streams(context: Builder) -> tuple[int, int, int]:

@@ -312,12 +312,26 @@ def collect(store: Store) -> list[str]:
                 for name in unfinished(containers):
                     _remove_state(containers, name)
                 _remove_orphans(store)
+            _remove_unfinished_images(store)
         except OSError as error:
             raise translate(error, "remove", "what a killed command left") from error
     ids.prune(store.pool)
     if failed:
         raise failed[0]
     return removed
+
+
+def _remove_unfinished_images(store: Store) -> None:
+    """Remove what an import that was killed left."""
+    path = f"{store.storage}/images"
+    try:
+        names = os.listdir(path)
+    except FileNotFoundError:
+        return
+    if any(name.startswith(".new-") for name in names):
+        from nsctl.images.store import ImageStore  # what it imports is much, and seldom needed
+
+        ImageStore(path).remove_unfinished()
 
 
 def _remove_orphans(store: Store) -> None:

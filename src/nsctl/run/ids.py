@@ -12,10 +12,10 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
 
-from nsctl.errors import NsctlError, translate, vanished
+from nsctl.errors import NsctlError, refused, translate, vanished
 from nsctl.kernel import procfs
+from nsctl.model.record import NamedTuple
 
 Range = tuple[int, int]
 """First id, and number of ids."""
@@ -218,13 +218,27 @@ def live_ranges(proc_root: str) -> list[Range]:
     """
     proc = procfs.ProcFs(proc_root)
     maps: set[bytes] = set()
+    seen: set[str] = set()
     for pid in proc.pids():
-        for name in ("uid_map", "gid_map"):
-            try:
-                maps.add(proc.read(f"{pid}/{name}"))
-            except OSError as error:
-                if not vanished(error):
-                    raise
+        try:
+            # Most processes are in a namespace whose maps have been read.
+            namespace = os.readlink(f"{proc_root}/{pid}/ns/user")
+            if namespace in seen:
+                continue
+        except OSError as error:
+            if not vanished(error) and not refused(error):
+                raise
+            namespace = ""
+        try:
+            found = [proc.read(f"{pid}/{name}") for name in ("uid_map", "gid_map")]
+        except OSError as error:
+            if not vanished(error):
+                raise
+            continue
+        maps.update(found)
+        # One whose maps are still to be written is looked at again through others in it.
+        if namespace and all(found):
+            seen.add(namespace)
     extents = [extent for raw in maps for extent in procfs.parse_id_map(raw)]
     return [(row.outside, row.length) for row in extents if row.length != _ALL_IDS]
 

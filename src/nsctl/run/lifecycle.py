@@ -8,18 +8,18 @@ import signal
 import time
 from collections.abc import Sequence
 
+from nsctl.child.relay import TERMINAL, Streams
 from nsctl.engines import own
-from nsctl.errors import NsctlError, UnknownTarget, UsageError, translate
+from nsctl.errors import NsctlError, UnknownTarget, UsageError
+from nsctl.model import capabilities
 from nsctl.model.container import Container
 from nsctl.model.namespace import NamespaceType
 from nsctl.mounting.step import describe_all
 from nsctl.run import garbage, ids, plan
 from nsctl.run.garbage import collect
-from nsctl.run.layout import layout_of, others_of
-from nsctl.run.relay import Streams
+from nsctl.run.layout import check_others, layout_of, others_of
 from nsctl.run.spec import Spec, checked, from_json, to_json
-from nsctl.run.start import FINAL_STEPS, OnStep, Request, Running
-from nsctl.run.start import start as start_builder
+from nsctl.run.start import FINAL_STEPS, OnStep, begin
 from nsctl.run.store import (
     Handle,
     Store,
@@ -38,10 +38,22 @@ GRACE = 10.0
 """Seconds between SIGTERM and SIGKILL."""
 
 _RECORD = "record the container"
+_MONITOR = "start its monitor, which does what follows, keeps its log and sees its end"
 
 
 def _nothing(_step: str) -> None:
     """Where nobody wants to be told of steps."""
+
+
+def check_profile(profile: object) -> None:
+    """See that a seccomp profile can be compiled.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    from nsctl.kernel import seccomp
+
+    seccomp.compile_profile(profile, capabilities.DEFAULT)
 
 
 def _tidy(store: Store) -> None:
@@ -106,7 +118,7 @@ def run(
         on_step(_RECORD)
         with _record(spec, store, containers) as handle:
             try:
-                return _run(handle, containers, store, () if spec.detach else streams, on_step)
+                return _run(handle, containers, store, streams, on_step)
             except BaseException:
                 # A container that never ran is nothing to keep; one that ran is dealt with.
                 if handle.state.status == "creating":
@@ -146,15 +158,24 @@ def start(
         with handle:
             if handle.state.status == "running":
                 raise UsageError(f"{state.name} runs already")
-            detached = bool(handle.state.spec.get("detach"))
             before = handle.state
             try:
-                return _run(handle, containers, store, () if detached else streams, on_step)
+                return _run(handle, containers, store, streams, on_step)
             except BaseException:
                 if handle.state.status in {before.status, "starting"}:
                     garbage.end(handle)
                     handle.update(status=before.status, pid=0, start=0)
                 raise
+
+
+def is_detached(target: str, store: Store | None = None) -> bool:
+    """Tell whether a container is one that runs in the background.
+
+    Raises:
+        UnknownTarget: there is none.
+    """
+    with opened(store or default_store()) as containers:
+        return bool(find(containers, target).spec.get("detach"))
 
 
 def _run(
@@ -165,18 +186,24 @@ def _run(
     on_step: OnStep,
 ) -> int | Container:
     spec = from_json(handle.state.spec)
-    streams = Streams(fds)
-    try:
-        running = _started(handle, containers, spec, streams, on_step)
-    except OSError as error:
-        streams.close()
-        raise translate(error, "start", f"container {handle.state.name}") from error
-    except BaseException:
-        streams.close()
-        raise
     if spec.detach:
-        running.close()
+        from nsctl.run import monitor
+
+        on_step(_MONITOR)
+        monitor.start(handle, containers, store, on_step)
         return own.to_container(handle.state, running=True, boot_id=handle.state.boot_id)
+    streams = Streams(fds)
+    master = -1
+    if not spec.is_private(NamespaceType.MNT):
+        master = _borrow_terminal(streams)
+    try:
+        running = begin(handle, containers, streams, on_step)
+    except BaseException:
+        if master >= 0:
+            os.close(master)
+        raise
+    if master >= 0:
+        streams.attach(master)
     try:
         try:
             status = running.wait()
@@ -193,17 +220,21 @@ def _run(
     return status
 
 
-def _started(
-    handle: Handle, containers: int, spec: Spec, streams: Streams, on_step: OnStep
-) -> Running:
-    with others_of(spec, containers) as others:
-        layout = layout_of(spec, handle.state, containers, others, streams.kinds)
-        streams.give_to(layout.root_uid, layout.root_gid)
-        if handle.state.status != "creating":
-            handle.update(status="starting")
-        handle.update(boot_id=garbage.boot_id(), cgroup_dirs=layout.cgroup_dirs, exit_status=-1)
-        request = Request(spec, layout, plan.plan(spec, layout), others)
-        return start_builder(handle, request, streams, on_step)
+def _borrow_terminal(streams: Streams) -> int:
+    """Make a terminal of the caller's devpts, for a container that mounts none of its own.
+
+    Returns:
+        Its master; -1 where none of the streams is a terminal.
+    """
+    if TERMINAL not in streams.kinds:
+        return -1
+    master, terminal = os.openpty()
+    streams.inside = [
+        terminal if kind == TERMINAL else fd
+        for kind, fd in zip(streams.kinds, streams.inside, strict=True)
+    ]
+    streams.hand_over(terminal)
+    return master
 
 
 def describe(
@@ -229,12 +260,23 @@ def describe(
     state = _new_state(wanted, store)
     if _has_range(wanted, store):
         state = state._replace(ids=ids.peek(store.pool), id_count=store.pool.size)
-    given = Streams(() if spec.detach else streams)
-    given.close()
+    if spec.detach:
+        from nsctl.run.attached import kinds_of
+
+        kinds = kinds_of(terminal=spec.terminal, interactive=spec.interactive)
+    else:
+        given = Streams(streams)
+        given.close()
+        kinds = given.kinds
     with opened(store) as containers, others_of(wanted, containers) as others:
-        layout = layout_of(wanted, state, containers, others, given.kinds)
+        layout = layout_of(wanted, state, others, kinds)
     steps = plan.plan(wanted, layout)
-    texts = [_RECORD, *describe_all(steps.prepare), *describe_all(steps.build)]
+    texts = [
+        _RECORD,
+        *([_MONITOR] if spec.detach else []),
+        *describe_all(steps.prepare),
+        *describe_all(steps.build),
+    ]
     return [*texts, *FINAL_STEPS]
 
 
@@ -261,11 +303,12 @@ def _has_range(spec: Spec, store: Store) -> bool:
 def _record(spec: Spec, store: Store, containers: int) -> Handle:
     """Record a new container, with a range of ids where it gets one."""
     wanted = checked(spec, os.geteuid())
-    for name in set(wanted.others.values()):
-        find(containers, name)
+    check_others(wanted, containers)
     state = _new_state(wanted, store)
     made: list[Handle] = []
     with locked(containers):
+        if wanted.is_private(NamespaceType.MNT) and not os.path.isdir(wanted.rootfs):
+            raise UsageError(f"the root file system {wanted.rootfs} has just been removed")
         if not _has_range(wanted, store):
             return add(containers, state)
 

@@ -6,11 +6,11 @@ import errno
 import os
 import signal
 import socket
-from typing import NamedTuple
 
 from nsctl.errors import translate
 from nsctl.kernel import mount, nsfs, procfs, unshare
 from nsctl.model.namespace import NamespaceType
+from nsctl.model.record import NamedTuple
 from nsctl.run.context import Builder
 
 _LONG_OPTIONS = {

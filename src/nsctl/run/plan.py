@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 from nsctl.model import capabilities
 from nsctl.model.namespace import TYPES, NamespaceType
+from nsctl.model.task import CapabilitySets
 from nsctl.mounting import devices, filesystems, masks, root
 from nsctl.mounting.context import Context
 from nsctl.mounting.filesystems import NODEV, NOEXEC, NOSUID, RDONLY
 from nsctl.mounting.step import Step, describe_all
 from nsctl.run import finish, namespaces, steps
 from nsctl.run.context import NULL, TERMINAL, Builder
-from nsctl.run.spec import HOST, Spec
+from nsctl.run.spec import BIND, HOST, TMPFS, Mount, Spec, options_of
 
 RANGE, SINGLE, NONE, OTHER = "range", "single", "none", "other"
 
@@ -31,6 +32,7 @@ SHOWN_BY = {
     NamespaceType.CGROUP: "cgroup2",
 }
 
+_MKNOD = 1 << capabilities.NUMBERS["CAP_MKNOD"]
 _HARD = NOSUID | NODEV | NOEXEC
 _JOINED_OUTSIDE = tuple(kind for kind in TYPES if kind not in {"user", "mnt"})
 
@@ -56,6 +58,9 @@ class Layout(NamedTuple):
             lives in, so that it may not mount what shows them.
         has_cgroup2: the host has a version 2 hierarchy mounted.
         streams: for each standard stream "pass" (as the caller has it), "null" or "terminal".
+        group_files: path, text and meaning of what is written into its control group.
+        confines_devices: its control group says which devices it may open.
+        held: capabilities that the caller can hand on, a bit mask.
     """
 
     id: str
@@ -73,12 +78,16 @@ class Layout(NamedTuple):
     foreign: tuple[str, ...] = ()
     has_cgroup2: bool = False
     streams: tuple[str, str, str] = (NULL, NULL, NULL)
+    group_files: tuple[tuple[str, str, str], ...] = ()
+    confines_devices: bool = False
+    held: int = (1 << 64) - 1
 
 
 def layout_from_json(fields: dict[str, Any]) -> Layout:
     """Read a layout that a process of ours wrote as JSON from its `_asdict`."""
     tuples = {name: tuple(fields[name]) for name in ("cgroup_dirs", "foreign", "streams")}
-    return Layout(**fields | tuples)
+    rows = tuple(tuple(row) for row in fields["group_files"])
+    return Layout(**fields | tuples | {"group_files": rows})
 
 
 class Plan(NamedTuple):
@@ -113,6 +122,7 @@ def plan(spec: Spec, layout: Layout) -> Plan:
             steps.MakeStorage(layout.storage, layout.root_uid, layout.root_gid, spec.rootfs)
         )
     prepare += [steps.MakeGroup(directory) for directory in layout.cgroup_dirs]
+    prepare += [steps.SetInGroup(*row) for row in layout.group_files]
     build: list[Step[Builder]] = [steps.JoinGroup(path) for path in layout.cgroup_dirs]
     build += _outside(spec, layout)
     build.append(steps.FirstProcess(spec.detach))
@@ -120,7 +130,13 @@ def plan(spec: Spec, layout: Layout) -> Plan:
         build.append(namespaces.NewMountNamespace())
         build.append(root.Propagation())
         build += _tree(spec, layout)
+        if spec.make_cwd:
+            build.append(steps.WorkingDirectory(spec.cwd))
+        if spec.read_only:
+            build.append(root.ReadOnlyRoot())
         build.append(root.PivotRoot())
+    elif TERMINAL in layout.streams:
+        build.append(finish.BorrowedTerminal(layout.streams.index(TERMINAL)))
     if spec.is_private(NamespaceType.UTS):
         build.append(steps.HostName(spec.hostname or layout.name))
     if spec.is_private(NamespaceType.NET):
@@ -130,11 +146,16 @@ def plan(spec: Spec, layout: Layout) -> Plan:
             argv=spec.argv,
             env=tuple(spec.environment(layout.name)),
             cwd=spec.cwd,
-            capabilities=granted(spec, layout),
+            sets=sets_of(spec, layout),
             seccomp=spec.seccomp,
             no_new_privs=spec.no_new_privs,
-            set_groups=layout.privileged or layout.mapping == NONE,
+            groups=spec.groups if layout.privileged or layout.mapping == NONE else None,
             dies_with_parent=not spec.detach,
+            uid=spec.uid,
+            gid=spec.gid,
+            umask=spec.umask,
+            init=spec.init,
+            rlimits=spec.rlimits,
         )
     )
     return Plan(tuple(prepare), tuple(build))
@@ -143,12 +164,25 @@ def plan(spec: Spec, layout: Layout) -> Plan:
 def granted(spec: Spec, layout: Layout) -> int:
     """What a container may have at most, a bit mask.
 
-    Root of the host's user namespace could make any device's node, and nothing yet keeps him from
-    opening it, so he gets no CAP_MKNOD; in another user namespace it makes no device.
+    Root of the host's user namespace could make any device's node: where no control group keeps him
+    from opening it he gets no CAP_MKNOD. In another user namespace it makes no device.
     """
-    if layout.mapping == NONE:
-        return spec.capabilities & ~(1 << capabilities.NUMBERS["CAP_MKNOD"])
-    return spec.capabilities
+    held = spec.capabilities & layout.held
+    if layout.mapping == NONE and not layout.confines_devices:
+        return held & ~_MKNOD
+    return held
+
+
+def sets_of(spec: Spec, layout: Layout) -> CapabilitySets:
+    """The five sets of the command: those asked for, else those that engines give to its user.
+
+    Root gets all, another user none, of what a set-user-ID program could still get.
+    """
+    held = granted(spec, layout)
+    if spec.sets:
+        return CapabilitySets(*(each & held for each in spec.sets))
+    own = 0 if spec.uid else held
+    return CapabilitySets(0, own, own, held, 0)
 
 
 def _outside(spec: Spec, layout: Layout) -> list[Step[Builder]]:
@@ -165,20 +199,27 @@ def _outside(spec: Spec, layout: Layout) -> list[Step[Builder]]:
             )
         )
     elif layout.mapping == OTHER:
-        work.append(namespaces.TakeUserNamespace(spec.other(NamespaceType.USER)))
+        work.append(namespaces.TakeUserNamespace(spec.joined(NamespaceType.USER)))
     idmapped = _is_idmapped(layout)
     if mounts and idmapped:
         work.append(filesystems.IdmappedClone(spec.rootfs))
     joins = [
-        namespaces.JoinNamespace(kind, spec.other(kind))
+        namespaces.JoinNamespace(kind, spec.joined(kind))
         for kind in _JOINED_OUTSIDE
-        if spec.other(kind)
+        if spec.joined(kind)
     ]
+    if mounts and layout.privileged:
+        work += [
+            filesystems.PrepareBind(each.source, each.target, attributes, idmap)
+            for each in spec.mounts
+            if each.kind == BIND
+            for attributes, idmap, _ in [options_of(each)]
+        ]
     prepared = _prepared(spec, layout) if mounts and layout.privileged else []
     enter = [] if layout.mapping == NONE else [namespaces.EnterUserNamespace(layout.privileged)]
-    if spec.other(NamespaceType.MNT):
+    if spec.joined(NamespaceType.MNT):
         # The last of all: from then on the builder's root is the other container's.
-        joins_mnt = [namespaces.JoinNamespace(NamespaceType.MNT, spec.other(NamespaceType.MNT))]
+        joins_mnt = [namespaces.JoinNamespace(NamespaceType.MNT, spec.joined(NamespaceType.MNT))]
     else:
         joins_mnt = []
     if layout.privileged or layout.mapping == NONE:
@@ -204,9 +245,9 @@ def _prepared(spec: Spec, layout: Layout) -> list[Step[Builder]]:
     for kind in (NamespaceType.PID, NamespaceType.NET, NamespaceType.IPC):
         if kind not in layout.foreign:
             continue
-        whose = "the host" if spec.choice(kind) == HOST else spec.other(kind)
+        whose = "the host" if spec.choice(kind) == HOST else spec.joined(kind)
         attributes = _HARD | (RDONLY if kind == NamespaceType.NET else 0)
-        if kind == NamespaceType.PID and spec.other(kind):
+        if kind == NamespaceType.PID and spec.joined(kind):
             work.append(namespaces.PrepareProc(whose, attributes))
         else:
             work.append(filesystems.Prepare(SHOWN_BY[kind], whose, attributes))
@@ -234,11 +275,22 @@ def _tree(spec: Spec, layout: Layout) -> list[Step[Builder]]:
         work.append(filesystems.Attach("mqueue", "/dev/mqueue"))
     if TERMINAL in layout.streams:
         work.append(finish.Terminal())
-    work += [masks.ReadOnlyPath(path) for path in masks.READ_ONLY]
-    work += [masks.MaskPath(path) for path in masks.MASKED]
-    if spec.read_only:
-        work.append(root.ReadOnlyRoot())
+    # From the outside in: one may lie in another.
+    ordered = sorted(spec.mounts, key=lambda each: each.target.count("/"))
+    work += [_mounted(layout, each) for each in ordered]
+    work += [masks.ReadOnlyPath(path) for path in spec.read_only_paths]
+    work += [masks.MaskPath(path) for path in spec.masked]
     return work
+
+
+def _mounted(layout: Layout, wanted: Mount) -> Step[Builder]:
+    """What is mounted besides."""
+    attributes, _, options = options_of(wanted)
+    if wanted.kind == TMPFS:
+        return filesystems.Scratch(wanted.target, attributes, options)
+    if layout.privileged:
+        return filesystems.AttachBind(wanted.source, wanted.target, attributes)
+    return filesystems.Bind(wanted.source, wanted.target, attributes)
 
 
 def _shown(layout: Layout, kind: NamespaceType, path: str, attributes: int) -> Step[Builder]:

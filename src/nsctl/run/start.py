@@ -16,18 +16,23 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from nsctl.child import report
+from nsctl.child.relay import Streams
 from nsctl.child.stage2 import open_last_stage
 from nsctl.errors import KernelRefusal, NsctlError, Vanished, translate
 from nsctl.kernel import cgroup, executable, mountinfo, procfs
+from nsctl.model.record import NamedTuple
 from nsctl.mounting.context import Context
-from nsctl.run import builder
-from nsctl.run.plan import Layout, Plan
-from nsctl.run.relay import Streams
-from nsctl.run.spec import Spec, to_json
+from nsctl.run import builder, garbage
+from nsctl.run.layout import layout_of, others_of
+from nsctl.run.plan import Layout, Plan, plan
+from nsctl.run.spec import Spec, from_json, to_json
 from nsctl.run.store import Handle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nsctl.run.attached import Recorder
 
 OnStep = Callable[[str], None]
 """Called with each step in words, before it is done."""
@@ -73,7 +78,7 @@ class Running:
     """
 
     def __init__(
-        self, process: subprocess.Popen[bytes], channel: socket.socket, streams: Streams
+        self, process: subprocess.Popen[bytes], channel: socket.socket, streams: Streams | Recorder
     ) -> None:
         self.pid = 0
         self.pidfd = -1
@@ -109,6 +114,10 @@ class Running:
         elif "error" in message:
             operation, subject, cause, hint, number = message["error"]
             self._failure = KernelRefusal(operation, subject, cause, hint, errno=number)
+            if subject == "a user namespace":
+                from nsctl.diagnose.userns import explained
+
+                self._failure = explained(self._failure)
         return True
 
     def build(self, report_fd: int, on_step: OnStep) -> None:
@@ -175,6 +184,11 @@ class Running:
         self._streams.drain()
         return self._status if self._status >= 0 else 128 - self._status
 
+    def close_builder(self) -> None:
+        """Let go of the builder of a container in the background, whose streams stay."""
+        self._channel.close()
+        self._process.wait()
+
     def close(self) -> None:
         """Let go of the builder: it ends, and with it a container in the foreground."""
         self._stack.close()
@@ -192,7 +206,7 @@ class Running:
 
 
 @contextlib.contextmanager
-def _signals_to(pidfd: int, streams: Streams) -> Iterator[int]:
+def _signals_to(pidfd: int, streams: Streams | Recorder) -> Iterator[int]:
     """Pass signals on to a container while waiting for it; only the main thread gets any.
 
     Yields:
@@ -220,7 +234,43 @@ def _signals_to(pidfd: int, streams: Streams) -> Iterator[int]:
         os.close(writing)
 
 
-def start(handle: Handle, request: Request, streams: Streams, on_step: OnStep) -> Running:
+def begin(handle: Handle, containers: int, streams: Streams | Recorder, on_step: OnStep) -> Running:
+    """Start a container that is recorded.
+
+    Args:
+        handle: of it.
+        containers: from `nsctl.run.store.opened`.
+        streams: its standard streams, which are closed where it cannot be started.
+        on_step: told each step before it is done.
+
+    Returns:
+        The container, whose command runs.
+
+    Raises:
+        NsctlError: it could not be started; see `start`.
+    """
+    try:
+        spec = from_json(handle.state.spec)
+        with others_of(spec, containers) as others:
+            layout = layout_of(spec, handle.state, others, streams.kinds)
+            streams.give_to(layout.root_uid, layout.root_gid)
+            if handle.state.status != "creating":
+                handle.update(status="starting")
+            handle.update(boot_id=garbage.boot_id(), cgroup_dirs=layout.cgroup_dirs, exit_status=-1)
+            return start(
+                handle, Request(spec, layout, plan(spec, layout), others), streams, on_step
+            )
+    except OSError as error:
+        streams.close()
+        raise translate(error, "start", f"container {handle.state.name}") from error
+    except BaseException:
+        streams.close()
+        raise
+
+
+def start(
+    handle: Handle, request: Request, streams: Streams | Recorder, on_step: OnStep
+) -> Running:
     """Start a container.
 
     Args:
@@ -287,7 +337,9 @@ def _name(failure: report.Failure, spec: Spec) -> None:
         failure.subject = f"the working directory {spec.cwd}"
 
 
-def _start_builder(request: Request, streams: Streams, report_fd: int, go_fd: int) -> Running:
+def _start_builder(
+    request: Request, streams: Streams | Recorder, report_fd: int, go_fd: int
+) -> Running:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs, open_last_stage() as stage:
         text = json.dumps(

@@ -6,15 +6,17 @@ runs steps: its root may have become a hostile one.
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import signal
 import socket
 import stat
-from typing import NamedTuple
 
 from nsctl.errors import Vanished, translate
-from nsctl.kernel import cgroupfs, netdevice, process, unshare
+from nsctl.kernel import cgroupfs, netdevice, unshare
+from nsctl.kernel.pidfd import has_ended
+from nsctl.model.record import NamedTuple
 from nsctl.mounting.context import Context
 from nsctl.run.context import Builder
 
@@ -90,6 +92,66 @@ class MakeGroup(NamedTuple):
             raise translate(error, "make", f"the control group {self.directory}") from error
 
 
+class SetInGroup(NamedTuple):
+    """Write a file of the container's control group: a limit, or which devices it may use.
+
+    Attributes:
+        path: the file.
+        text: what is written, one write a line.
+        what: what that means, in words.
+    """
+
+    path: str
+    text: str
+    what: str
+
+    def describe(self) -> str:
+        """The work in one line."""
+        return self.what
+
+    def command(self) -> str:
+        """As a shell would do it."""
+        path = shlex.quote(self.path)
+        return " && ".join(f"echo {shlex.quote(line)} >{path}" for line in self.text.split("\n"))
+
+    def execute(self, context: Context) -> None:  # noqa: ARG002  (every step takes one)
+        """Write it."""
+        try:
+            for line in self.text.split("\n"):
+                cgroupfs.write(self.path, line)
+        except OSError as error:
+            raise translate(error, "write", self.path) from error
+
+
+class WorkingDirectory(NamedTuple):
+    """Make the directory in which the command starts, where the root has none.
+
+    Attributes:
+        path: as the container will see it.
+    """
+
+    path: str
+
+    def describe(self) -> str:
+        """The work in one line."""
+        return f"make the working directory {self.path} where it is missing"
+
+    def command(self) -> str:
+        """As mkdir(1) would do it."""
+        return f'mkdir -p "$ROOT"{shlex.quote(self.path)}'
+
+    def execute(self, context: Context) -> None:
+        """Make it; one that lies behind a link is looked for by the last stage."""
+        try:
+            os.close(context.open(self.path, os.O_DIRECTORY))
+        except OSError as error:
+            if error.errno in {errno.ELOOP, errno.ENOTDIR}:
+                return
+            if error.errno != errno.ENOENT:
+                raise translate(error, "open", f"the working directory {self.path}") from error
+            os.close(context.make_place(self.path, is_directory=True))
+
+
 class JoinGroup(NamedTuple):
     """Move the builder, and so all its children, into a control group.
 
@@ -154,7 +216,7 @@ def die_with(pidfd: int) -> None:
         Vanished: the parent has died.
     """
     unshare.set_parent_death_signal(signal.SIGKILL)
-    if process.has_ended(pidfd):
+    if has_ended(pidfd):
         raise Vanished("start", "the container", "whoever started it has died")
 
 

@@ -173,6 +173,37 @@ class Handle:
         self._lock = lock
         self.state = state
 
+    @classmethod
+    def of(cls, directory: int, containers: int, container_id: str) -> Handle:
+        """Make a handle of a directory that was inherited; whoever left it there holds the lock."""
+        return cls(directory, -1, own.read_state(containers, container_id))
+
+    def take_lock(self, lock: int) -> None:
+        """Take over the lock.
+
+        Args:
+            lock: its descriptor, from the one who held it; -1 to wait for it.
+        """
+        if lock < 0:
+            flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+            lock = os.open("lock", flags, dir_fd=self._directory)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        self._lock = lock
+
+    @property
+    def descriptors(self) -> tuple[int, int]:
+        """Of the directory and of the lock, for a process that is to hold the lock too."""
+        return self._directory, self._lock
+
+    def read(self, containers: int) -> None:
+        """Read the state again, which another holder of the lock may have changed.
+
+        Args:
+            containers: from `opened`.
+        """
+        with contextlib.suppress(NsctlError):  # it has removed the container
+            self.state = own.read_state(containers, self.state.id)
+
     def __enter__(self) -> Self:
         return self
 
@@ -298,14 +329,22 @@ def states(containers: int) -> list[own.State]:
     """
     if containers < 0:
         return []
-    found = []
+    found, damaged = _read_all(containers)
+    if damaged:
+        raise damaged[0]
+    return found
+
+
+def _read_all(containers: int) -> tuple[list[own.State], list[NsctlError]]:
+    """Read all states, by name, and what is wrong with those that cannot be read."""
+    found, damaged = [], []
     for name in own.container_ids(containers):
         try:
             found.append(own.read_state(containers, name))
         except NsctlError as error:
             if not isinstance(error.__cause__, FileNotFoundError):
-                raise
-    return sorted(found, key=lambda state: state.name)
+                damaged.append(error)
+    return sorted(found, key=lambda state: state.name), damaged
 
 
 def find(containers: int, target: str) -> own.State:
@@ -322,10 +361,13 @@ def find(containers: int, target: str) -> own.State:
         UnknownTarget: there is none; the hint names the nearest.
         AmbiguousTarget: an id begins so more than once.
     """
-    known = states(containers)
+    known, damaged = _read_all(containers) if containers >= 0 else ([], [])
     for state in known:
         if target in {state.name, state.id}:
             return state
+    if damaged:
+        # It may be the one that is meant; one that is whole and has the name was found.
+        raise damaged[0]
     begun = [state for state in known if target and state.id.startswith(target)]
     if len(begun) == 1:
         return begun[0]

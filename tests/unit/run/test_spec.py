@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nsctl.errors import NsctlError, UsageError
 from nsctl.model.namespace import NamespaceType
-from nsctl.run.spec import Spec, check_name, checked, from_json, to_json
+from nsctl.run.spec import Mount, Spec, check_name, checked, from_json, options_of, to_json
 
 pytestmark = pytest.mark.unit
 
@@ -29,6 +29,11 @@ texts = st.text(st.characters(codec="utf-8"), max_size=20)
         boottime=st.integers(),
         detach=st.booleans(),
         capabilities=st.integers(0, 2**41),
+        mounts=st.lists(st.builds(Mount, texts, texts, texts, texts), max_size=2).map(tuple),
+        groups=st.lists(st.integers(0, 9), max_size=3).map(tuple),
+        limits=st.lists(st.tuples(texts, st.integers()), max_size=2).map(tuple),
+        sets=st.lists(st.integers(0, 2**41), max_size=5).map(tuple),
+        masked=st.lists(texts, max_size=2).map(tuple),
     )
 )
 def test_a_specification_comes_back_from_json_as_it_was(spec: Spec) -> None:
@@ -45,6 +50,11 @@ def test_a_specification_comes_back_from_json_as_it_was(spec: Spec) -> None:
         {"namespaces": []},
         {"namespaces": {"pid": 1}},
         {"more": 1},
+        {"mounts": [["bind", "/a", "/b"]]},
+        {"groups": ["0"]},
+        {"groups": [True]},
+        {"limits": [["pids", "1"]]},
+        {"masked": "/proc"},
         {"rootfs": None},
     ],
 )
@@ -83,6 +93,24 @@ def test_plain_names_are_taken(name: str) -> None:
         {"namespaces": {"uts": "host"}, "hostname": "x"},
         {"namespaces": {"mnt": "host"}, "rootfs": "/", "read_only": True},
         {"rootfs": "/"},
+        {"namespaces": {"pid": "ns:"}},
+        {"uid": -1},
+        {"uid": 0xFFFFFFFF},
+        {"umask": 0o1000},
+        {"sets": (0,)},
+        {"limits": (("memory", 0),)},
+        {"limits": (("disk", 1),)},
+        {"mounts": (Mount("bind", "etc", "/x"),)},
+        {"mounts": (Mount("bind", "/etc", "/"),)},
+        {"mounts": (Mount("bind", "/etc", "/a/../b"),)},
+        {"mounts": (Mount("bind", "/etc", "/proc/x"),)},
+        {"mounts": (Mount("bind", "/etc", "/sys"),)},
+        {"mounts": (Mount("bind", "/etc", "/dev"),)},
+        {"mounts": (Mount("nfs", "/etc", "/x"),)},
+        {"mounts": (Mount("bind", "/etc", "/x", "size=1"),)},
+        {"mounts": (Mount("tmpfs", "", "/x", "size=1,uid=0"),)},
+        {"mounts": (Mount("tmpfs", "", "/x"), Mount("tmpfs", "", "/x"))},
+        {"mounts": (Mount("tmpfs", "", "/x"),), "namespaces": {"mnt": "host"}, "rootfs": "/"},
         {"rootfs": "/no/such/root"},
     ],
 )
@@ -119,3 +147,20 @@ def test_the_environment_can_be_overridden() -> None:
     assert spec.environment("web") == [
         *("PATH=/bin", "HOME=/root", "container=nsctl", "container_name=web", "A=2"),
     ]
+
+
+def test_options_of_mounts_say_what_they_forbid() -> None:
+    ro, nosuid, nodev, noexec = 1, 2, 4, 8
+    assert options_of(Mount("bind", "/a", "/b")) == (0, False, ())
+    assert options_of(Mount("bind", "/a", "/b", "ro,idmap,nodev")) == (ro | nodev, True, ())
+    assert options_of(Mount("bind", "/a", "/b", "ro,rw")) == (0, False, ())
+    wanted = (nosuid | nodev | noexec, False, (("size", "64m"), ("mode", "1777")))
+    assert options_of(Mount("tmpfs", "", "/b", "size=64m,mode=1777,noexec")) == wanted
+
+
+def test_a_path_to_a_namespace_is_made_absolute(tmp_path: Path) -> None:
+    spec = checked(Spec(str(tmp_path), ("true",), namespaces={"net": "ns:/run/../run/x"}), 0)
+    assert spec.path(NamespaceType.NET) == "/run/x"
+    assert spec.joined(NamespaceType.NET) == "/run/x"
+    assert spec.others == {}
+    assert not spec.is_private(NamespaceType.NET)
