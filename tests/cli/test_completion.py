@@ -211,6 +211,17 @@ def test_targets_are_offered(shell: Shell, saved: str) -> None:
     assert shell.offers(begun + "pod/till/") == ["pod/till/front"]
 
 
+def test_targets_are_offered_by_every_view(shell: Shell, saved: str) -> None:
+    for view in ("ps", "net", "idmap", "time", "uts", "ipc", "cgroup", "pid 1 --in"):
+        command, _, more = view.partition(" ")
+        line = f"nsctl {command} --from {saved} {more}".rstrip(" ")
+        assert shell.offers(f"{line} ca") == ["cache"], view
+
+
+def test_what_doctor_looks_at_is_offered(shell: Shell) -> None:
+    assert "userns" in shell.offers("nsctl doctor u")
+
+
 def test_names_that_a_shell_could_run_are_never_offered(shell: Shell, saved: str) -> None:
     begun = f"nsctl show --from {saved} "
     for beginning in ("", "w", "$", "-- ", "-- w"):

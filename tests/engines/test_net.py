@@ -24,6 +24,9 @@ Row = dict[str, Any]
 _LISTEN = ("sh", "-c", "nc -ll -p 80 -e true & nc -ll -p 81 -e true & exec sleep 1000")
 
 
+_BRIDGE = {"info_kind": "bridge"}
+
+
 def tell(*words: str, prefix: tuple[str, ...] = ()) -> list[Row]:
     found: list[Row] = json.loads(nsctl("net", "-J", *words, prefix=prefix))["net"]
     return found
@@ -40,15 +43,18 @@ def inside(pid: int, *command: str) -> str:
 def compare(row: Row, pid: int) -> None:
     """A network is what ip and ss say of it."""
     theirs: list[Row] = json.loads(inside(pid, "ip", "-j", "-d", "addr"))
-    keys = ("ifindex", "ifname", "flags", "mtu", "operstate", "address", "link_index")
+    keys = (
+        *("ifindex", "ifname", "flags", "mtu", "qdisc", "operstate", "group", "txqlen"),
+        *("link_type", "address", "broadcast", "link_index", "link_netnsid"),
+    )
     ours = row["interfaces"]
     assert [[link.get(key) for key in keys] for link in ours] == [
         [link.get(key) for key in keys] for link in theirs
     ]
-    addresses = ("family", "local", "prefixlen", "scope")
-    assert [[each[key] for key in addresses] for link in ours for each in link["addr_info"]] == [
-        [each[key] for key in addresses] for link in theirs for each in link["addr_info"]
-    ]
+    addresses = ("family", "local", "prefixlen", "scope", "valid_life_time", "label")
+    assert [
+        [each.get(key) for key in addresses] for link in ours for each in link["addr_info"]
+    ] == [[each.get(key) for key in addresses] for link in theirs for each in link["addr_info"]]
     routes: list[Row] = json.loads(inside(pid, "ip", "-j", "route") or "[]")
     mine = [each for each in row["routes"] if each["family"] == "inet"]
     told = ("dst", "gateway", "dev", "prefsrc")
@@ -209,3 +215,49 @@ def test_the_veth_of_an_lxc_container_leads_to_its_host() -> None:
         (port,) = bridge["ports"]
         assert eth0["peer"]["ifname"] == port["ifname"]
         assert port["peer"]["whose"]["name"] == "veth"
+
+
+def test_podmans_bridge_as_root_leads_from_a_pods_network_to_its_port() -> None:
+    require("podman", "conmon", "catatonit")
+    if not os.path.exists("/usr/lib/cni/bridge") and not os.path.exists("/usr/lib/podman/netavark"):
+        pytest.skip("needs containernetworking-plugins or netavark")
+    with Stage("podmannet") as stage:
+        podman = Podman(stage)
+        podman.pod("shop", "--share", "net")
+        podman.run("till", "--pod", "shop", command=_LISTEN)
+        podman.run("desk", "--pod", "shop")
+        pids = {row["Name"]: row["State"]["Pid"] for row in podman.inspect()}
+        wait_for(stage, pids["till"], 2)
+        (row,) = tell("pod/shop/desk")
+        compare(row, pids["till"])
+        assert {each["pod"] for each in row["members"]} == {"shop"}
+        assert {"till", "desk"} < {each["name"] for each in row["members"]}
+        assert ports(row)[80] == [("nc", "till")]
+        (eth0,) = [link for link in row["interfaces"] if link["ifname"] == "eth0"]
+        there = tell(str(stage.keeper))[0]
+        assert eth0["peer"]["ns"] == there["ns"]
+        (bridge,) = [link for link in there["interfaces"] if link["linkinfo"] == _BRIDGE]
+        assert eth0["peer"]["ifname"] in {port["ifname"] for port in bridge["ports"]}
+        shown = nsctl("net", "pod/shop").split("  ")[0]
+        assert shown.startswith("shared by ")
+        assert all(f"{name} (podman, pod shop)" in shown for name in ("till", "desk"))
+
+
+def test_a_container_with_mapped_ids_owns_its_sockets_by_the_hosts_numbers(
+    remapped_docker: Docker,
+) -> None:
+    remapped_docker.run(
+        *("mapped", "--user", "1000:1000"),
+        command=("sh", "-c", "exec nc -ll -p 8080 -e true"),
+    )
+    pid = pid_of(remapped_docker, "mapped")
+    wait_for(remapped_docker.stage, pid, 1)
+    (row,) = tell("docker://mapped")
+    compare(row, pid)
+    with open(f"/proc/{pid}/uid_map", encoding="ascii") as file:
+        (first,) = [int(line.split()[1]) for line in file]
+    (listening,) = [each for each in row["sockets"] if each["listening"]]
+    assert listening["uid"] == first + 1000
+    assert [each["whose"]["name"] for each in listening["owners"]] == ["mapped"]
+    (eth0,) = [link for link in row["interfaces"] if link["ifname"] == "eth0"]
+    assert eth0["peer"]["ns"] == tell(str(remapped_docker.stage.keeper))[0]["ns"]

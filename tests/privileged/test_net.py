@@ -158,7 +158,10 @@ def net_of(nsctl: Nsctl, ino: int) -> Row:
     return found
 
 
-_LINK = ("ifname", "flags", "mtu", "operstate", "link_type", "address", "broadcast", "master")
+_LINK = (
+    *("ifname", "flags", "mtu", "qdisc", "operstate", "group", "txqlen", "link_type"),
+    *("address", "broadcast", "master"),
+)
 _MORE = ("link", "link_index", "link_netnsid", "altnames")
 _TIMES = ("valid_life_time", "preferred_life_time")
 # "scope 0" has no word in the JSON of older ip(8).
@@ -172,6 +175,8 @@ def as_link(row: Row) -> Row:
     made["port"] = (row.get("linkinfo") or {}).get("info_slave_kind")
     made["addresses"] = [
         {key: each.get(key) for key in _ADDRESS if each.get(key) is not None}
+        # What goes down each second is not the same in two answers.
+        | ({} if each.get("dynamic") else {key: each[key] for key in _TIMES})
         for each in row["addr_info"]
     ]
     return made

@@ -180,3 +180,35 @@ def test_lsns_shows_an_ordinary_user_the_same(
             return
     assert mine <= confirmed, "lsns never agreed with itself, or never with nsctl"
     pytest.fail(f"lsns and nsctl differ each time: {[wrong[number] for number in left]}")
+
+
+def test_of_a_target_that_may_not_be_looked_into_the_note_says_so_first(
+    nsctl: Nsctl, ordinary_user: OrdinaryUser, processes: Processes
+) -> None:
+    pid = str(processes.hidden)
+    views = {"net": "network", "idmap": "user", "time": "time", "uts": "UTS", "ipc": "IPC"}
+    for view, kind in {**views, "cgroup": "cgroup"}.items():
+        done = nsctl(view, pid, user=ordinary_user, check=0, columns=500)
+        lacking = f"0 shown. Not read: which {kind} namespace {pid} is in, "
+        assert lacking in done.stdout, view
+        nsctl(view, pid, "--strict", user=ordinary_user, check=3)
+    done = nsctl("pid", "1", "--in", pid, user=ordinary_user, check=1)
+    assert done.stderr == (
+        f"nsctl: cannot find process 1 in {pid}: the kernel does not tell which PID namespace "
+        "that is\n       CAP_SYS_PTRACE would help\n"
+    )
+
+
+def test_processes_that_may_not_be_looked_into_are_not_one_groups(
+    nsctl: Nsctl, ordinary_user: OrdinaryUser, processes: Processes
+) -> None:
+    pid = processes.hidden
+    (row,) = json.loads(nsctl("ps", "-J", str(pid), user=ordinary_user, check=0).stdout)[
+        "processes"
+    ]
+    assert (row["pid"], row["whose"]) == (pid, None)
+    everybody = json.loads(nsctl("ps", "-J", user=ordinary_user, check=0).stdout)["processes"]
+    of_ours = [each["whose"] for each in everybody if each["pid"] == pid]
+    assert of_ours == [None]
+    lines = nsctl("ps", str(pid), user=ordinary_user, check=0, columns=500).stdout.split("\n")
+    assert lines[1].split()[6] == "?"

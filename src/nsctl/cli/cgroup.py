@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from nsctl.cli import common
+from nsctl.model.namespace import NamespaceType
 from nsctl.model.owner import Owner
 from nsctl.relate.cgroup_usage import Usage
 from nsctl.relate.cgroups import NEEDS, Seen, View, views, without_process
-from nsctl.relate.find import find
 from nsctl.relate.members import Membership
 from nsctl.report.escape import escape, escape_bytes
 from nsctl.report.jsonout import Row, document, envelope, put_text, put_texts, whose
@@ -51,7 +51,7 @@ def main(words: list[str]) -> int:
     args = arguments().parse_args(words)
     target = None if args.target is None else common.target_of(args.target, args.file)
     snapshot = common.snapshot_of(args.file, args.host_proc, NEEDS)
-    found = None if target is None else find(snapshot, target)
+    snapshot, found = common.found_in(snapshot, target, NamespaceType.CGROUP)
     rows = views(snapshot, found)
     empty = without_process(snapshot, found)
     if args.json:

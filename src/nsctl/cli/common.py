@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
-from functools import lru_cache
 
-from nsctl.errors import EXIT_INCOMPLETE, EXIT_OK, NsctlError, TargetError, UsageError
+from nsctl.errors import (
+    EXIT_INCOMPLETE,
+    EXIT_OK,
+    NsctlError,
+    Suppressed,
+    TargetError,
+    UsageError,
+)
+from nsctl.model.remember import remembered
 from nsctl.report.escape import escape
 
 TYPE_CHECKING = False
@@ -17,11 +23,12 @@ if TYPE_CHECKING:
     import argparse
     from typing import NoReturn
 
-    from nsctl.model.namespace import Holder, IdExtent
+    from nsctl.model.namespace import Holder, IdExtent, NamespaceType
     from nsctl.model.owner import Owner
     from nsctl.model.part import Part
     from nsctl.model.snapshot import Snapshot
     from nsctl.model.target import Target
+    from nsctl.relate.find import Found
     from nsctl.relate.members import Membership
     from nsctl.report.style import Style
 
@@ -138,13 +145,42 @@ def target_of(text: str, file: str | None) -> Target:
     return namespace_file.resolve(target)
 
 
+def found_in(
+    snapshot: Snapshot, target: Target | None, kind: NamespaceType
+) -> tuple[Snapshot, Found | None]:
+    """Find what a TARGET leads to, for a view of namespaces of one type.
+
+    Args:
+        snapshot: where it is looked for.
+        target: the TARGET; None for everything.
+        kind: the type that the view shows.
+
+    Returns:
+        The snapshot, whose first gap says where it may not be told which of these namespaces the
+        TARGET is in; and what was found, None for everything.
+
+    Raises:
+        TargetError: it leads to nothing, or to several things.
+    """
+    from nsctl.relate.find import find
+    from nsctl.relate.of_target import unread
+
+    if target is None:
+        return snapshot, None
+    found = find(snapshot, target)
+    gap = unread(found, kind, target.text)
+    if gap is not None:
+        snapshot = snapshot._replace(gaps=(gap, *snapshot.gaps))
+    return snapshot, found
+
+
 def style(colour: str = "auto") -> Style:
     """How standard output wants to be written to."""
     from nsctl.report.style import Style
 
     terminal, columns = sys.stdout.isatty(), 0
     if terminal:
-        with contextlib.suppress(OSError):
+        with Suppressed(OSError):
             columns = os.get_terminal_size(sys.stdout.fileno()).columns
     return Style.for_stream(
         isatty=terminal,
@@ -224,7 +260,7 @@ def say(error: NsctlError, program: str = "nsctl") -> None:
     """Tell a person of an error: one sentence, and a hint where there is one."""
     indent = " " * len(f"{program}: ")
     hint = f"{indent}{escape(error.hint)}\n" if error.hint else ""
-    with contextlib.suppress(OSError):  # standard error itself may be closed, or full
+    with Suppressed(OSError):  # standard error itself may be closed, or full
         sys.stderr.write(f"{program}: {escape(error.sentence)}\n{hint}")
 
 
@@ -276,7 +312,7 @@ def owner_text(owner: Owner) -> str:
     return "".join(_owner_words(owner))
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def _owner_words(owner: Owner) -> tuple[str, str]:
     """The name, and what stands behind it."""
     name = escape(owner.name)

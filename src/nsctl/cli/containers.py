@@ -10,6 +10,7 @@ from nsctl.model.container import Container
 from nsctl.model.namespace import TYPES, UNREADABLE
 from nsctl.model.part import Part
 from nsctl.model.snapshot import Snapshot
+from nsctl.relate.find import unnamed
 from nsctl.relate.matrix import Cell, matrix
 from nsctl.report.escape import escape
 from nsctl.report.jsonout import document, envelope, put_text
@@ -30,6 +31,7 @@ PARTS = (
     Part.CONTAINERS,
 )
 _OWN = "nsctl"
+_WHOLE_ID = 64
 _UNKNOWN = tuple(Cell("unreadable", UNREADABLE) for _ in TYPES)
 
 
@@ -53,6 +55,8 @@ def main(words: list[str]) -> int:
         _collect()
     snapshot = common.snapshot_of(args.file, args.host_proc, PARTS, ask_daemons=not args.own)
     shown = [c for c in snapshot.containers if not args.own or c.engine == _OWN]
+    if gap := unnamed(shown, snapshot.reader.uid):
+        snapshot = snapshot._replace(gaps=(*snapshot.gaps, gap))
     if args.json:
         by_pid = {pid: row.cells for row in matrix(snapshot).rows for pid in row.group.pids}
         rows = [_json(each, by_pid.get(each.pid, _UNKNOWN)) for each in shown]
@@ -94,14 +98,20 @@ def _cells(snapshot: Snapshot, container: Container) -> list[str]:
     up = snapshot.uptime - container.start / 100
     return [
         escape(container.name),
-        escape(container.engine),
+        escape(container.engine) or "-",
         escape(container.id[:12]),
-        escape(container.state),
+        escape(container.state) or "-",
         str(container.pid or "-"),
         duration(max(int(up), 0)) if container.pid else "-",
-        escape(container.pod) or "-",
-        escape(container.image),
+        _pod(container.pod),
+        escape(container.image) or "-",
     ]
+
+
+def _pod(name: str) -> str:
+    """The name of a pod; where only its id is known, the beginning of that."""
+    is_id = len(name) == _WHOLE_ID and not name.strip("0123456789abcdef")
+    return escape(name[:12] if is_id else name) or "-"
 
 
 def _json(container: Container, cells: tuple[Cell, ...]) -> dict[str, Any]:

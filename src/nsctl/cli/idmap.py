@@ -8,9 +8,8 @@ from typing import Any
 
 from nsctl.cli import common
 from nsctl.model.accounts import Account, Grant
-from nsctl.model.namespace import IdExtent
+from nsctl.model.namespace import IdExtent, NamespaceType
 from nsctl.relate import ids as relation
-from nsctl.relate.find import find
 from nsctl.relate.idmap import ALL_IDS, Span, spans, total
 from nsctl.relate.ids import Given, Ids, MapRow
 from nsctl.report.escape import escape
@@ -57,9 +56,10 @@ def main(words: list[str]) -> int:
     args = arguments().parse_args(words)
     target = None if args.target is None else common.target_of(args.target, args.file)
     snapshot = common.snapshot_of(args.file, args.host_proc, relation.NEEDS)
+    snapshot, wanted = common.found_in(snapshot, target, NamespaceType.USER)
     found = relation.ids(snapshot)
-    if target is not None:
-        found = relation.of_target(found, find(snapshot, target))
+    if wanted is not None:
+        found = relation.of_target(found, wanted)
     if args.json:
         rows = [_json(row) for row in found.rows]
         sys.stdout.write(document("maps", rows, {**_json_about(found), **envelope(snapshot)}))

@@ -8,9 +8,9 @@ from typing import Any
 
 from nsctl.cli import common
 from nsctl.model.contents import IpcRights, MessageQueue, PosixQueue, Semaphores, SharedMemory
+from nsctl.model.namespace import NamespaceType
 from nsctl.model.part import Part
 from nsctl.model.snapshot import Snapshot
-from nsctl.relate.find import find
 from nsctl.relate.ipc import Holding, holdings
 from nsctl.report.escape import escape, escape_bytes
 from nsctl.report.jsonout import Row, document, envelope, put_text, whose
@@ -66,7 +66,8 @@ def main(words: list[str]) -> int:
     args = arguments().parse_args(words)
     target = None if args.target is None else common.target_of(args.target, args.file)
     snapshot = common.snapshot_of(args.file, args.host_proc, PARTS)
-    found = holdings(snapshot, None if target is None else find(snapshot, target))
+    snapshot, wanted = common.found_in(snapshot, target, NamespaceType.IPC)
+    found = holdings(snapshot, wanted)
     if args.json:
         sys.stdout.write(document("ipc", [_json(each) for each in found], envelope(snapshot)))
     else:

@@ -10,9 +10,10 @@ from nsctl.cli.net_columns import DEFAULT, KEYS, OUTPUTS, Line
 from nsctl.cli.net_json import Writer
 from nsctl.cli.net_picture import Picture, Wanted
 from nsctl.errors import UsageError
+from nsctl.model.namespace import NamespaceType
 from nsctl.model.network import Neighbour, Route, Socket
 from nsctl.model.snapshot import Snapshot
-from nsctl.relate.find import Found, find
+from nsctl.relate.find import Found
 from nsctl.relate.network import NEEDS, Net, Networks
 from nsctl.report.jsonout import document, envelope, ndjson
 from nsctl.report.note import note
@@ -72,8 +73,8 @@ def main(words: list[str]) -> int:
     columns = _columns(args.output)
     target = None if args.target is None else common.target_of(args.target, args.file)
     snapshot = common.snapshot_of(args.file, args.host_proc, NEEDS)
+    snapshot, found = common.found_in(snapshot, target, NamespaceType.NET)
     networks = Networks(snapshot)
-    found = None if target is None else find(snapshot, target)
     choice = _Choice(args)
     nets = [choice.net(net) for net in networks.nets(found)]
     flat = args.sockets or args.output is not None

@@ -101,6 +101,10 @@ class Writer:
         made["mtu"] = link.mtu
         master = self._networks.name_of(net.ino, link.master) if link.master else None
         put_text(made, "master", master)
+        made["qdisc"] = link.qdisc or None
+        made["group"] = _group(link.group)
+        if link.queue:
+            made["txqlen"] = link.queue
         made["operstate"] = link.state or None
         made["link_type"] = link.link_type or None
         made["address"] = link.hardware or None
@@ -229,7 +233,16 @@ def _address(address: Address) -> Row:
     if address.label:
         put_text(made, "label", address.label)
     made.update(dict.fromkeys(address.flags, True))
+    made["valid_life_time"] = address.valid
+    made["preferred_life_time"] = address.preferred
     return made
+
+
+def _group(number: int | None) -> str | None:
+    """A group of devices as ip(8) calls it."""
+    if number is None:
+        return None
+    return str(number) if number else "default"
 
 
 def _end(made: Row, key: str, socket: Socket, address: bytes, port: int) -> None:

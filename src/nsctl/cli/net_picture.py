@@ -23,6 +23,8 @@ from nsctl.report.style import Role, Style
 from nsctl.report.table import Column, table
 from nsctl.report.units import counted
 
+# Groups of processes that are no container, service or engine; those are all named.
+_LONE_NAMED = 3
 _INDENT = "  "
 _STANDING: dict[str, Role] = {"own": "own", "host": "host", "shared": "shared", "empty": "note"}
 
@@ -86,8 +88,12 @@ class Picture:
         if len(member.owners) > 1:
             # Who shares a network is what one wants to know of it.
             shown = [common.owner_text(owner) for owner in member.owners]
+            lone = [place for place, each in enumerate(member.owners) if each.kind == "process"]
+            folded = set(lone[_LONE_NAMED:])
+            named = [text for place, text in enumerate(shown) if place not in folded]
+            more = f" and {len(folded)} more" if folded else ""
             joint = "shared by " if net.row.standing == "shared" else ""
-            name = joint + ", ".join(shown)
+            name = f"{joint}{', '.join(named)}{more}"
         processes = counted(len(member.tasks), "process", "processes")
         tail = f"{processes}  net:[{net.ino}]"
         if net.network is not None and net.network.source == "proc":

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 
 from nsctl.cli import common
-from nsctl.errors import UnknownTarget, UsageError
+from nsctl.errors import KernelRefusal, UnknownTarget, UsageError
 from nsctl.model.namespace import TYPES, NamespaceType
 from nsctl.model.snapshot import Snapshot
 from nsctl.model.target import Target
 from nsctl.model.task import Task
 from nsctl.relate.find import Found, find
 from nsctl.relate.members import memberships
+from nsctl.relate.of_target import unread
 from nsctl.relate.processes import NEEDS, Process, levels, numbered, processes
 from nsctl.report.escape import escape, escape_bytes
 from nsctl.report.jsonout import document, envelope, put_text, whose
@@ -33,7 +34,7 @@ def arguments() -> argparse.ArgumentParser:
         "Translate a PID between a container and the host, through every level, and say whose "
         "process it is.",
     )
-    parser.add_argument("number", metavar="N")
+    parser.add_argument("number", metavar="N", help="a PID, or PID:INODE to be sure which it is")
     parser.add_argument(
         "--in", dest="target", metavar="TARGET", help="N is a number inside this container"
     )
@@ -48,12 +49,13 @@ def main(words: list[str]) -> int:
         The exit status.
     """
     args = arguments().parse_args(words)
-    number = args.number
-    if not (number.isascii() and number.isdecimal() and 0 < int(number[:12]) < 1 << 31):
-        raise UsageError(f"invalid PID argument: {number!r}")
     target = None if args.target is None else common.target_of(args.target, args.file)
+    number = _number(args.number, args.file, pinned=target is None)
     snapshot = common.snapshot_of(args.file, args.host_proc, NEEDS)
-    task = _task(snapshot, int(number), target)
+    if target is None:
+        task = _outside(snapshot, number, args.host_proc if args.file is None else None)
+    else:
+        task = _inside(snapshot, number.pid, target)
     row = next(row for row in processes(snapshot) if row.task.pid == task.pid)
     if args.json:
         sys.stdout.write(document("processes", [_json(snapshot, row)], envelope(snapshot)))
@@ -70,14 +72,53 @@ def main(words: list[str]) -> int:
     return common.status(snapshot, strict=args.strict)
 
 
-def _task(snapshot: Snapshot, number: int, target: Target | None) -> Task:
-    if target is None:
-        task = next((task for task in snapshot.tasks if task.pid == number), None)
-        if task is None:
-            raise UnknownTarget("find", f"process {number}", "there is no such process")
-        return task
-    ino = _pid_namespace(find(snapshot, target))
-    task = numbered(snapshot, ino, number)
+def _number(text: str, file: str | None, *, pinned: bool) -> Target:
+    """Read N, which may be pinned as a TARGET is where it is the reader's own number."""
+    number, colon, _ = text.partition(":")
+    if not (number.isascii() and number.isdecimal() and 0 < int(number[:12]) < 1 << 31):
+        raise UsageError(f"invalid PID argument: {text!r}")
+    if not colon:
+        return Target("pid", text, pid=int(number))
+    if not pinned:
+        raise UsageError(f"invalid PID argument: {text!r}", "with --in, N is a number alone")
+    return common.target_of(text, file)
+
+
+def _outside(snapshot: Snapshot, number: Target, proc_root: str | None) -> Task:
+    """The process that has a number where the reader is."""
+    try:
+        found = find(snapshot, number)
+    except UnknownTarget as error:
+        leader = 0 if proc_root is None else _leader(number.pid, proc_root)
+        if leader in {0, number.pid}:
+            raise
+        cause = f"it is a thread of process {leader}"
+        raise UnknownTarget("find", f"process {number.text}", cause, f"name {leader}") from error
+    assert found.task is not None  # noqa: S101  (of a PID it is always there)
+    return found.task
+
+
+def _leader(number: int, proc_root: str) -> int:
+    """The process of a thread, 0 where there is none such."""
+    from nsctl.targets import live
+
+    try:
+        return live.leader_of(number, proc_root)
+    except OSError:
+        return 0  # what the snapshot says stands
+
+
+def _inside(snapshot: Snapshot, number: int, target: Target) -> Task:
+    """The process that has a number in the PID namespace of a TARGET."""
+    found = find(snapshot, target)
+    if unread(found, NamespaceType.PID, target.text) is not None:
+        raise KernelRefusal(
+            "find",
+            f"process {number} in {target.text}",
+            "the kernel does not tell which PID namespace that is",
+            "CAP_SYS_PTRACE would help",
+        )
+    task = numbered(snapshot, _pid_namespace(found), number)
     if task is None:
         where = f"process {number} in {target.text}"
         raise UnknownTarget("find", where, "nobody has this number there")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from nsctl.cli import common
+from nsctl.model.namespace import UNREADABLE
 from nsctl.model.snapshot import Snapshot
 from nsctl.relate.find import find
 from nsctl.relate.processes import NEEDS, Process, processes
@@ -73,9 +74,15 @@ def _cells(snapshot: Snapshot, row: Process) -> list[str]:
         "-" if row.uid_inside is None else str(row.uid_inside),
         f"{task.state} (threads live)" if row.dead_leader else task.state,
         str(task.threads),
-        common.owner_text(row.owner) if row.owner else "-",
+        _whose(row),
         command,
     ]
+
+
+def _whose(row: Process) -> str:
+    if row.owner is not None:
+        return common.owner_text(row.owner)
+    return "?" if UNREADABLE in row.task.ns else "-"
 
 
 def _json(row: Process) -> dict[str, Any]:

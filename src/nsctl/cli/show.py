@@ -9,12 +9,12 @@ from nsctl.cli import common, pick, show_json, show_pod
 from nsctl.errors import UsageError
 from nsctl.model import capabilities as capability
 from nsctl.model.container import Container
-from nsctl.model.namespace import TYPES, UNREADABLE, Holder, Namespace, NamespaceType
+from nsctl.model.namespace import TYPES, Holder, Namespace, NamespaceType
 from nsctl.model.owner import Owner
 from nsctl.model.part import CONTENTS, Part
 from nsctl.model.snapshot import Snapshot
 from nsctl.model.task import Credentials, Task
-from nsctl.relate.find import Found, find
+from nsctl.relate.find import Found, alone, find
 from nsctl.relate.groups import Group
 from nsctl.relate.host_files import HostFiles, host_files
 from nsctl.relate.matrix import Cell, cells_of
@@ -80,7 +80,7 @@ def main(words: list[str]) -> int:
     target = common.target_of(args.target, args.file)
     parts = [part for part in PARTS if target.kind == "namespace" or part not in _HOLDING]
     snapshot = common.snapshot_of(args.file, args.host_proc, parts)
-    found = _alone(snapshot, find(snapshot, target))
+    found = alone(snapshot, find(snapshot, target))
     if args.json:
         sys.stdout.write(document("targets", [show_json.row(snapshot, found)], envelope(snapshot)))
     else:
@@ -99,19 +99,6 @@ def _pick(file: str | None, host_proc: str) -> str:
     if chosen is None:
         raise lacking
     return chosen
-
-
-def _alone(snapshot: Snapshot, found: Found) -> Found:
-    """Take a process that may not be looked into out of the group of all that may not.
-
-    What they have in common is that nothing is known of them.
-    """
-    group = found.group
-    if group is None or group.owner.kind != "process" or UNREADABLE not in group.isolation:
-        return found
-    task = found.task or next(task for task in snapshot.tasks if task.pid == group.leader)
-    owner = Owner("process", task.comm.decode("utf-8", "surrogateescape"), pid=task.pid)
-    return found._replace(group=group._replace(owner=owner, pids=(task.pid,), leader=task.pid))
 
 
 def _concerned(snapshot: Snapshot, found: Found) -> frozenset[Part]:

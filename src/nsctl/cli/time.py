@@ -10,7 +10,6 @@ from nsctl.model.namespace import NamespaceType
 from nsctl.model.part import Part
 from nsctl.model.snapshot import Snapshot
 from nsctl.relate.contents import Row, rows
-from nsctl.relate.find import find
 from nsctl.report.jsonout import document, envelope, whose
 from nsctl.report.note import note
 from nsctl.report.style import Role
@@ -50,7 +49,8 @@ def main(words: list[str]) -> int:
     args = arguments().parse_args(words)
     target = None if args.target is None else common.target_of(args.target, args.file)
     snapshot = common.snapshot_of(args.file, args.host_proc, PARTS)
-    found = rows(snapshot, NamespaceType.TIME, None if target is None else find(snapshot, target))
+    snapshot, wanted = common.found_in(snapshot, target, NamespaceType.TIME)
+    found = rows(snapshot, NamespaceType.TIME, wanted)
     if args.json:
         made = [_json(snapshot, row) for row in found]
         sys.stdout.write(document("time", made, envelope(snapshot)))

@@ -9,7 +9,6 @@ from nsctl.cli import common
 from nsctl.model.namespace import NamespaceType
 from nsctl.model.part import Part
 from nsctl.relate.contents import Row, rows
-from nsctl.relate.find import find
 from nsctl.report.escape import escape_bytes
 from nsctl.report.jsonout import document, envelope, put_text, whose
 from nsctl.report.note import note, wrap
@@ -48,7 +47,8 @@ def main(words: list[str]) -> int:
     args = arguments().parse_args(words)
     target = None if args.target is None else common.target_of(args.target, args.file)
     snapshot = common.snapshot_of(args.file, args.host_proc, PARTS)
-    found = rows(snapshot, NamespaceType.UTS, None if target is None else find(snapshot, target))
+    snapshot, wanted = common.found_in(snapshot, target, NamespaceType.UTS)
+    found = rows(snapshot, NamespaceType.UTS, wanted)
     if args.json:
         sys.stdout.write(document("uts", [_json(row) for row in found], envelope(snapshot)))
     else:

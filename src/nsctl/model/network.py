@@ -23,6 +23,8 @@ class Address(NamedTuple):
         broadcast: "" where there is none.
         label: of IPv4, the name that old programs know it by, raw bytes.
         flags: "secondary", "tentative" .., as ip(8) names them, in its order.
+        valid: seconds that it stays, 4294967295 for ever, None where no source says it.
+        preferred: seconds that new connections may have it as their source, likewise.
     """
 
     family: Family
@@ -33,6 +35,8 @@ class Address(NamedTuple):
     broadcast: str = ""
     label: bytes = b""
     flags: tuple[str, ...] = ()
+    valid: int | None = None
+    preferred: int | None = None
 
 
 class SocketOwner(NamedTuple):
@@ -73,6 +77,9 @@ class Interface(NamedTuple):
             for this namespace itself.
         addresses: in the kernel's order.
         users: descriptors of the device (tun, tap).
+        qdisc: queueing discipline, "" where none was told.
+        group: number of its group of devices, None where no source says it.
+        queue: packets that may wait to be sent, 0 for no limit of the device's own.
     """
 
     ifindex: int
@@ -91,6 +98,9 @@ class Interface(NamedTuple):
     link_nsid: int = -1
     addresses: tuple[Address, ...] = ()
     users: tuple[SocketOwner, ...] = ()
+    qdisc: str = ""
+    group: int | None = None
+    queue: int = 0
 
 
 class NextHop(NamedTuple):

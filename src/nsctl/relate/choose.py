@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from nsctl.errors import AmbiguousTarget
 from nsctl.model.container import Container
 from nsctl.model.target import Target
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def choose(containers: Sequence[Container], target: Target) -> Container | None:
@@ -39,6 +41,9 @@ def _is_called(container: Container, target: Target) -> bool:
     An id that is not the host's engines' word may be whatever somebody liked.
     """
     if target.name == container.name or (target.engine and target.name == _scoped(container)):
+        return True
+    # To its own user a container needs no more than its name; what others call it holds too.
+    if container.user and target.name == f"{container.name}@{container.user}":
         return True
     return target.name == container.id and not container.vouched_by
 

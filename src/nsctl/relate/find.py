@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from nsctl.errors import AmbiguousTarget, TargetError, UnknownTarget
 from nsctl.model.container import Container
+from nsctl.model.namespace import UNREADABLE
+from nsctl.model.owner import Owner
+from nsctl.model.part import Gap, Part, PartState
 from nsctl.model.record import NamedTuple
 from nsctl.model.snapshot import Snapshot
 from nsctl.model.target import Target
@@ -60,6 +65,50 @@ def find(snapshot: Snapshot, target: Target) -> Found:
                 return Found(group)
         raise UnknownTarget("find", "@host", "no process of the host could be read")
     return _name(snapshot, found, target)
+
+
+def alone(snapshot: Snapshot, found: Found) -> Found:
+    """Take a process that may not be looked into out of the group of all that may not.
+
+    What they have in common is that nothing is known of them.
+
+    Args:
+        snapshot: where it was found.
+        found: what a TARGET leads to.
+
+    Returns:
+        The same with a group of that process alone, or as it was.
+    """
+    group = found.group
+    if group is None or group.owner.kind != "process" or UNREADABLE not in group.isolation:
+        return found
+    task = found.task or next(task for task in snapshot.tasks if task.pid == group.leader)
+    owner = Owner("process", task.comm.decode("utf-8", "surrogateescape"), pid=task.pid)
+    return found._replace(group=group._replace(owner=owner, pids=(task.pid,), leader=task.pid))
+
+
+def unnamed(containers: Iterable[Container], uid: int) -> Gap | None:
+    """Say that of some containers no more than the id is known, from their control groups.
+
+    Args:
+        containers: which ones.
+        uid: the reader's user id.
+
+    Returns:
+        What is lacking; None where nothing is.
+    """
+    count = sum(_is_unnamed(each) for each in containers)
+    if not count:
+        return None
+    what = f"name and image of {count} container{'s' * (count > 1)}"
+    needs = "CAP_DAC_READ_SEARCH" if uid else ""
+    cause = "no state of their engines may be read" if uid else "no state of their engines is seen"
+    return Gap(Part.CONTAINERS, "cgroup", what, PartState.PARTIAL, cause, needs)
+
+
+def _is_unnamed(row: Container) -> bool:
+    told = row.image or row.created or row.labels or row.declared
+    return not told and len(row.id) > len(row.name) and row.id.startswith(row.name)
 
 
 def _namespace(snapshot: Snapshot, target: Target) -> Found:
@@ -155,4 +204,10 @@ def _hint(snapshot: Snapshot, found: list[Group], target: Target) -> str:
         names |= {f"pod/{c.pod}/{c.name}" for c in snapshot.containers if c.pod and target.name}
         wanted = target.text
     near = difflib.get_close_matches(wanted, sorted(names), _NEAREST, 0.5)
-    return f"did you mean {' or '.join(near)}?" if near else "`nsctl` lists what there is"
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    count = sum(_is_unnamed(each) for each in snapshot.containers)
+    if count:
+        several = "one container has" if count == 1 else f"{count} containers have"
+        return f"{several} no name that may be read here: `nsctl containers` has the ids"
+    return "`nsctl` lists what there is"

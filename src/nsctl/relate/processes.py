@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from nsctl.model.namespace import TYPES, IdExtent, NamespaceType
+from nsctl.model.namespace import TYPES, UNREADABLE, IdExtent, NamespaceType
 from nsctl.model.owner import Owner
 from nsctl.model.part import Part
 from nsctl.model.record import NamedTuple
 from nsctl.model.snapshot import Snapshot
 from nsctl.model.task import Task
-from nsctl.relate.find import Found
+from nsctl.relate.find import Found, alone
 from nsctl.relate.groups import groups, owner_of
 
 _PID = TYPES.index(NamespaceType.PID)
@@ -66,8 +66,14 @@ def processes(snapshot: Snapshot, found: Found | None = None) -> list[Process]:
     Returns:
         One row a process, by PID.
     """
-    owners = {pid: group.owner for group in groups(snapshot) for pid in group.pids}
-    wanted = _wanted(found, owners)
+    # What may not be looked into is nobody's that could be told.
+    owners = {
+        pid: group.owner
+        for group in groups(snapshot)
+        if group.owner.kind != "process" or UNREADABLE not in group.isolation
+        for pid in group.pids
+    }
+    wanted = _wanted(None if found is None else alone(snapshot, found), owners)
     maps = {ns.id.ino: ns.maps.uids for ns in snapshot.namespaces if ns.maps is not None}
     rows = []
     for task in snapshot.tasks:

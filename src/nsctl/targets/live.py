@@ -8,7 +8,6 @@ other groups have names too, and to name what is near it.
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from nsctl.errors import (
     KernelRefusal,
@@ -19,12 +18,13 @@ from nsctl.errors import (
     vanished,
 )
 from nsctl.kernel import pidfd
-from nsctl.kernel.process import has_ended
+from nsctl.kernel.pidfd import has_ended
 from nsctl.kernel.procfs import ProcFs, parse_stat, read_file, read_ns_links
 from nsctl.model.container import Container
 from nsctl.model.namespace import TYPES, UNREADABLE, NamespaceType
+from nsctl.model.record import NamedTuple
 from nsctl.model.target import Target
-from nsctl.targets import namespace_file, syntax
+from nsctl.targets import syntax
 
 # A start that was read in a time namespace set off by a fraction of a tick is one off.
 _START_SLACK = 1
@@ -95,6 +95,8 @@ def resolve(text: str) -> Process | HeldNamespace:
     target = syntax.parse(text)
     _check_proc()
     if target.kind == "path":
+        from nsctl.targets import namespace_file
+
         return HeldNamespace(*namespace_file.open_namespace(target.text), text)
     if target.kind == "namespace" and target.type is not None:
         from nsctl.targets import held
@@ -184,7 +186,7 @@ def _directory(pid: int) -> tuple[int, int]:
 def _unopened(error: OSError, pid: int) -> Exception:
     """Why a process has no pidfd: most often there is none, or it is a thread."""
     try:
-        leader = _leader(pid)
+        leader = leader_of(pid)
     except OSError as unread:
         if vanished(unread):
             return UnknownTarget("find", f"process {pid}", "there is no such process")
@@ -196,9 +198,20 @@ def _unopened(error: OSError, pid: int) -> Exception:
     return translate(error, "open", f"process {pid}")
 
 
-def _leader(pid: int) -> int:
-    """The process that a number's thread belongs to, 0 where status does not say."""
-    for line in read_file(f"/proc/{pid}/status").split(b"\n"):
+def leader_of(pid: int, proc_root: str = "/proc") -> int:
+    """Tell whose thread has a number.
+
+    Args:
+        pid: of a process or a thread.
+        proc_root: where procfs is mounted.
+
+    Returns:
+        The number of its process, 0 where status does not say.
+
+    Raises:
+        OSError: it cannot be read; ENOENT or ESRCH where nothing has the number.
+    """
+    for line in read_file(f"{proc_root}/{pid}/status").split(b"\n"):
         if line.startswith(b"Tgid:\t"):
             return int(line[6:])
     return 0
@@ -257,7 +270,9 @@ def _named(target: Target) -> tuple[Container | None, int, int]:
     from nsctl import host
     from nsctl.relate.choose import choose
 
-    found = host.list_running()
+    # Names of other users' containers end in "@USER", and those of pods' are told apart by pods.
+    is_plain = target.kind == "name" and not {"@", "/"} & set(target.name)
+    found = host.list_running(wanted=target.name if is_plain else "")
     container = choose([each for each in found.containers if each.pid], target)
     if container is not None and target.name not in {container.name, container.id, ""}:
         # The beginning of an id: one that only control groups tell of may begin so too.

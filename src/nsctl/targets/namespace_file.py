@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from nsctl.errors import TargetError, translate
+from nsctl.errors import TargetError, UnknownTarget, translate
 from nsctl.kernel import nsfs
 from nsctl.model.namespace import NamespaceType
 from nsctl.model.target import Target
@@ -21,6 +21,7 @@ def resolve(target: Target) -> Target:
         A target of kind "namespace" that keeps the text.
 
     Raises:
+        UnknownTarget: there is no such path.
         TargetError: the path is no namespace.
         KernelRefusal: it cannot be opened.
     """
@@ -41,13 +42,17 @@ def open_namespace(path: str) -> tuple[int, NamespaceType]:
         A descriptor, close-on-exec, which the caller closes; the type of the namespace.
 
     Raises:
+        UnknownTarget: there is no such path.
         TargetError: the path is no namespace.
         KernelRefusal: it cannot be opened.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise translate(error, "open", f"TARGET {path}") from error
+        refusal = translate(error, "open", f"TARGET {path}")
+        if error.errno in {errno.ENOENT, errno.ENOTDIR}:
+            raise UnknownTarget("open", f"TARGET {path}", refusal.cause) from error
+        raise refusal from error
     try:
         return fd, nsfs.get_nstype(fd)
     except OSError as error:

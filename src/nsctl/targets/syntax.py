@@ -7,17 +7,13 @@
 
 from __future__ import annotations
 
-import re
-
 from nsctl.errors import TargetError
 from nsctl.model.namespace import NamespaceType
 from nsctl.model.target import Target
 
 PID_LIMIT = 1 << 22  # the kernel's own (PID_MAX_LIMIT, proc_sys_kernel(5))
-_NAMESPACE = re.compile(r"([a-z]+):\[([0-9]{1,20})\]")
-_PINNED = re.compile(r"([0-9]{1,20}):([0-9]{1,20})")
-_POD = re.compile(r"pod/(?:([^:/]+):)?([^:/]+)(?:/([^/]+))?")
-_ENGINE = re.compile(r"([a-z][a-z0-9.-]*)://(.+)", re.DOTALL)
+_DIGITS = 20  # of a 64-bit number
+_IN_ENGINES = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-")
 
 
 def parse(text: str) -> Target:
@@ -40,31 +36,52 @@ def parse(text: str) -> Target:
         raise TargetError("use", f"TARGET {text}", "the only name with @ is @host")
     if text.isascii() and text.isdecimal():
         return Target("pid", text, pid=_pid(text, text))
-    if match := _PINNED.fullmatch(text):
-        ino = int(match[2])
+    first, colon, second = text.partition(":")
+    if colon and _is_number(first) and _is_number(second):
+        ino = int(second)
         if not ino:
             raise TargetError("use", f"TARGET {text}", "no namespace has the inode 0")
-        return Target("pid", text, pid=_pid(text, match[1]), ino=ino)
-    if match := _NAMESPACE.fullmatch(text):
+        return Target("pid", text, pid=_pid(text, first), ino=ino)
+    if _is_type(first) and second[:1] == "[" and second[-1:] == "]" and _is_number(second[1:-1]):
         try:
-            kind = NamespaceType(match[1])
+            kind = NamespaceType(first)
         except ValueError:
             types = ", ".join(NamespaceType)
             raise TargetError(
                 "use",
                 f"TARGET {text}",
-                f"there is no namespace type {match[1]!r}",
+                f"there is no namespace type {first!r}",
                 f"one of {types}",
             ) from None
-        return Target("namespace", text, ino=int(match[2]), type=kind)
-    if match := _ENGINE.fullmatch(text):
-        return Target("name", text, engine=match[1], name=match[2])
-    if match := _POD.fullmatch(text):
-        namespace, pod, name = match.groups(default="")
-        return Target("pod", text, name=name, pod=pod, pod_namespace=namespace)
+        return Target("namespace", text, ino=int(second[1:-1]), type=kind)
+    engine, scheme, name = text.partition("://")
+    if scheme and name and engine[:1].isalpha() and _IN_ENGINES.issuperset(engine):
+        return Target("name", text, engine=engine, name=name)
+    if text.startswith("pod/"):
+        found = _pod(text)
+        if found is not None:
+            return found
     if "/" in text:
         return Target("path", text)
     return Target("name", text, name=text)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= _DIGITS
+
+
+def _is_type(text: str) -> bool:
+    return text.isascii() and text.isalpha() and text.islower()
+
+
+def _pod(text: str) -> Target | None:
+    """Take ``pod/[NAMESPACE:]POD[/CONTAINER]`` apart; None for what is a path."""
+    words = text.split("/")
+    namespace, colon, pod = words[1].rpartition(":")
+    if len(words) > 3 or not all(words) or ":" in namespace or not pod or (colon and not namespace):
+        return None
+    name = words[2] if len(words) == 3 else ""
+    return Target("pod", text, name=name, pod=pod, pod_namespace=namespace)
 
 
 def _pid(text: str, digits: str) -> int:

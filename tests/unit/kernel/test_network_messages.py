@@ -233,3 +233,17 @@ def test_addresses_find_their_interfaces() -> None:
     links = [Interface(3, b"b"), Interface(1, b"a")]
     found = rtnetlink.with_addresses(links, [(3, address), (9, address)])
     assert [(each.ifindex, each.addresses) for each in found] == [(1, ()), (3, (address,))]
+
+
+def test_queues_groups_and_life_times_are_told_where_the_kernel_tells_them() -> None:
+    body = link(3, b"eth0", (6, b"fq_codel\0"), (13, pack_u32(1000)), (27, pack_u32(7)))
+    found = rtnetlink.parse_link(body)
+    assert (found.qdisc, found.queue, found.group) == ("fq_codel", 1000, 7)
+    assert rtnetlink.parse_link(link(4, b"x"))[-3:] == ("", None, 0)
+    head = struct.pack("=BBBBI", _AF_INET, 24, 0, 0, 3)
+    times = struct.pack("=IIII", 60, 3600, 1, 2)
+    told = rtnetlink.parse_address(head + attributes((2, b"\x0a\0\0\1"), (6, times)))
+    assert told is not None
+    assert (told[1].preferred, told[1].valid) == (60, 3600)
+    with pytest.raises(NetlinkError):
+        rtnetlink.parse_address(head + attributes((2, b"\x0a\0\0\1"), (6, b"\0")))

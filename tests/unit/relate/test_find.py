@@ -8,7 +8,8 @@ from nsctl.errors import AmbiguousTarget, TargetError, UnknownTarget
 from nsctl.model.namespace import NS_LINKS, UNREADABLE
 from nsctl.model.namespace import NamespaceType as Kind
 from nsctl.model.snapshot import Snapshot
-from nsctl.relate.find import Found, find
+from nsctl.model.target import Target
+from nsctl.relate.find import Found, find, unnamed
 from nsctl.targets.syntax import parse
 from unit.factories import all_own, container, namespace, ns, snapshot, task
 
@@ -364,3 +365,28 @@ def test_a_whole_id_goes_before_a_longer_one_and_a_name_before_both() -> None:
     # One is called so, the other has this id: which is meant cannot be known.
     with pytest.raises(AmbiguousTarget, match=r"docker://y .*docker://abcd"):
         find(host, parse("abcd"))
+
+
+def test_ones_own_container_has_the_name_too_that_others_know_it_by() -> None:
+    mine = container("web", engine="podman", full_id="ab" * 32)._replace(user=1000)
+    found = snapshot([task(1)], containers=[mine])
+    for text in ("web", "web@1000"):
+        assert find(found, Target("name", text, name=text)).container == mine
+    with pytest.raises(UnknownTarget):
+        find(found, Target("name", "web@1001", name="web@1001"))
+
+
+def test_an_unknown_name_is_perhaps_that_of_a_container_whose_name_may_not_be_read() -> None:
+    hidden = container("ab" * 6, full_id="ab" * 32, pid=5, start=50)
+    named = container("cache", full_id="cd" * 32)
+    found = snapshot([task(1)], containers=[hidden, named])
+    with pytest.raises(UnknownTarget) as caught:
+        find(found, Target("name", "web", name="web"))
+    assert caught.value.hint.startswith("one container has no name that may be read here")
+    gap = unnamed([hidden, named], 1000)
+    assert gap is not None
+    assert (gap.object, gap.needs) == ("name and image of 1 container", "CAP_DAC_READ_SEARCH")
+    assert unnamed([named], 1000) is None
+    root = unnamed([hidden, hidden], 0)
+    assert root is not None
+    assert (root.object, root.needs) == ("name and image of 2 containers", "")

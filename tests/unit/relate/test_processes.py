@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsctl.model.namespace import IdExtent, NamespaceType
-from nsctl.relate.find import Found
+from nsctl.model.namespace import UNREADABLE, IdExtent, NamespaceType
+from nsctl.model.target import Target
+from nsctl.relate.find import Found, find
 from nsctl.relate.groups import groups
 from nsctl.relate.processes import Level, levels, numbered, processes, to_inside
 from unit.factories import namespace, ns, snapshot, task
@@ -70,3 +71,13 @@ def test_only_what_a_target_leads_to_is_listed() -> None:
     group = next(group for group in groups(taken) if 5 in group.pids)
     assert [row.task.pid for row in processes(taken, Found(group))] == [5, 6]
     assert processes(taken, Found()) == []
+
+
+def test_what_may_not_be_looked_into_is_nobodys_and_each_stands_alone() -> None:
+    hidden = tuple([UNREADABLE] * 10)
+    found = snapshot([task(1), task(5, hidden), task(6, hidden), task(7)])
+    owners = {row.task.pid: row.owner for row in processes(found)}
+    assert owners[5] is owners[6] is None
+    assert owners[7] is not None
+    (row,) = processes(found, find(found, Target("pid", "6", pid=6)))
+    assert (row.task.pid, row.owner is None or row.owner.pid) == (6, True)

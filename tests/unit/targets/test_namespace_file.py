@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nsctl.errors import KernelRefusal, TargetError
+from nsctl.errors import TargetError, UnknownTarget
 from nsctl.model.namespace import TYPES, NamespaceType
 from nsctl.model.target import Target
 from nsctl.targets.namespace_file import resolve
@@ -43,5 +43,5 @@ def test_what_is_no_namespace_is_refused_at_once(tmp_path: Path, kind: str) -> N
 
 
 def test_a_path_that_does_not_exist_is_refused_with_the_kernels_reason(tmp_path: Path) -> None:
-    with pytest.raises(KernelRefusal, match=r"No such file or directory \(ENOENT\)"):
+    with pytest.raises(UnknownTarget, match=r"No such file or directory \(ENOENT\)"):
         resolve(Target("path", str(tmp_path / "none")))
