@@ -157,8 +157,8 @@ engine_packages=
     engine_packages='bubblewrap catatonit conmon containerd containernetworking-plugins crun docker.io
         iptables lxc podman rootlesskit runc systemd-container uidmap'
 # shellcheck disable=SC2086  # a list of words
-need_packages busybox-static clang fish fzf gcc gcc-aarch64-linux-gnu iproute2 libc6-dev \
-    libc6-dev-arm64-cross make procps qemu-user-static tmux util-linux zsh $engine_packages ||
+need_packages busybox-static clang fish fzf gcc gcc-aarch64-linux-gnu gdb iproute2 libc6-dev \
+    libc6-dev-arm64-cross make procps qemu-user-static strace tcpdump tmux util-linux zsh $engine_packages ||
     say "missing: $missing; $(how_to_install "$missing")"
 cd "$NSCTL_ROOT"
 # A copy is made anew by each run, so the next one has to wait.

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import argparse
 
 _PREFIX = "nsctl-tour-"
+_NAMES = "for each in /proc/[0-9]*; do read name <$each/comm; echo $each $name; done"
 _GONE = "tour-gone"
 
 
@@ -76,6 +77,22 @@ _SCENES = (
 )
 
 
+_IP_NETNS = (
+    Stop(
+        "Can ip netns work in tour-web's network?",
+        ("netns", "expose", "tour-web", "nsctl-tour"),
+        "From now on `ip -n nsctl-tour addr` does. The name goes when the container does; one that "
+        "exists is never touched.",
+        "ln -s /proc/PID/ns/net /run/netns/NAME, and remembering to remove it",
+    ),
+    Stop(
+        "And is the name gone again?",
+        ("netns", "hide", "nsctl-tour"),
+        "Taken away by hand, before the container ends.",
+    ),
+)
+
+
 def _stops(root: str, before: str, saved: str) -> tuple[Stop, ...]:
     return (
         Stop(
@@ -100,6 +117,7 @@ def _stops(root: str, before: str, saved: str) -> tuple[Stop, ...]:
             "container. lsns does not list it at all.",
             "lsns -t net; ip netns does not know the namespaces of containers",
         ),
+        *(_IP_NETNS if os.geteuid() == 0 else ()),
         Stop(
             "What does sharing the host's PID and UTS namespaces cost?",
             ("show", "tour-nosy"),
@@ -113,6 +131,34 @@ def _stops(root: str, before: str, saved: str) -> tuple[Stop, ...]:
             "Interfaces, routes and sockets with all their processes, from the host: the image needs "
             "neither ip nor ss, and two containers that share a network are both named.",
             "nsenter -t PID -n ss -tunap, which names no container",
+        ),
+        Stop(
+            "Which processes would a debugger beside tour-web meet?",
+            ("debug", "-s", "pid", "tour-web", "sh", "-c", _NAMES),
+            "A shell with the host's tools that shares tour-web's PID namespace: both sides' processes "
+            "are there, nothing of it is left in tour-web, and `nsctl ps` calls it a debug of "
+            "tour-web.",
+            "docker run --pid=container:tour-web, with an image that has tools; kubectl debug --target",
+        ),
+        Stop(
+            "And in its network alone?",
+            ("debug", "-s", "net", "tour-web", "sh", "-c", f"grep : /proc/net/dev; {_NAMES}"),
+            "Its interfaces, and only the shell's own processes: that is why ss in there knows none. "
+            "`nsctl net`, above, names them from the host.",
+            "docker run --network=container:tour-web; kubectl debug, whose PID column is empty",
+        ),
+        Stop(
+            "How are the files of a container without a shell looked at?",
+            ("debug", "-s", "none", "tour-web", "ls", "/target"),
+            "They are in /target, read-only; tour-web's own mounts, layers and files are as before.",
+            "docker cp, or a new image with a shell",
+        ),
+        Stop(
+            "What was declared to be shared, and what is?",
+            ("show", "tour-late"),
+            "Beside each namespace stands what it was started with: container:tour-web. Who shares "
+            "without that having been declared has joined.",
+            "docker inspect -f '{{.HostConfig.NetworkMode}}', and ls -l /proc/PID/ns of all others",
         ),
         Stop(
             "What of the host's tree of control groups can each see?",

@@ -6,6 +6,8 @@ service, or to nobody in particular; the last are named after the process that l
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 from nsctl.model.container import Container
 from nsctl.model.namespace import ABSENT, TYPES, UNREADABLE, NamespaceType
 from nsctl.model.owner import HOST, Owner
@@ -24,6 +26,7 @@ _USER = TYPES.index(NamespaceType.USER)
 # A start that was read in a time namespace set off by a fraction of a tick is one off.
 _START_SLACK = 1
 _BUBBLEWRAP = b"bwrap"
+_AGE = itemgetter(Task._fields.index("start"), Task._fields.index("pid"))
 
 
 class Group(NamedTuple):
@@ -58,24 +61,48 @@ def groups(snapshot: Snapshot) -> list[Group]:
     members = _container_members(snapshot)
     known = UNREADABLE not in host
     services: dict[bytes, Owner | None] = {}
-    for task in snapshot.tasks:
-        if task.ns[_MNT] == ABSENT:
-            continue
-        isolation = task.ns[:_WIDTH]
-        owner = members.get(task.pid)
+    for (isolation, member, cgroup), tasks in _alike(snapshot, members):
+        owner = member
         if owner is None:
             if known and isolation == host:
                 owner = HOST
-            elif task.cgroup and UNREADABLE not in isolation:
+            elif cgroup and UNREADABLE not in isolation:
                 # Thousands of processes are in some hundred control groups.
-                if task.cgroup not in services:
-                    services[task.cgroup] = _service(task.cgroup)
-                owner = services[task.cgroup]
-        by_key.setdefault((owner, isolation), []).append(task)
+                if cgroup not in services:
+                    services[cgroup] = _service(cgroup)
+                owner = services[cgroup]
+        by_key.setdefault((owner, isolation), []).extend(tasks)
     _adopt_alike(by_key)
     comms = {task.pid: task.comm for task in snapshot.tasks}
     found = [_group(owner, isolation, tasks, comms) for (owner, isolation), tasks in by_key.items()]
     return sorted(found, key=_order)
+
+
+_Alike = tuple[Isolation, Owner | None, bytes | None]
+
+
+def _alike(snapshot: Snapshot, members: dict[int, Owner]) -> list[tuple[_Alike, list[Task]]]:
+    """Sort living processes by isolation, container, and control groups where they are in none.
+
+    Thousands of processes share some hundred combinations, and discovery gives all that are alike
+    one object: comparing these is quicker than what is in them. What is given twice is no harm.
+    """
+    found: list[tuple[_Alike, list[Task]]] = []
+    lists: dict[tuple[int, int], list[Task]] = {}
+    for task in snapshot.tasks:
+        ns = task.ns
+        told: Owner | bytes | None = members.get(task.pid) or task.cgroup
+        key = id(ns), id(told)
+        tasks = lists.get(key)
+        if tasks is None:
+            if ns[_MNT] == ABSENT:
+                continue
+            tasks = lists[key] = []
+            owner = members.get(task.pid)
+            cgroup = task.cgroup if owner is None else None
+            found.append(((ns[:_WIDTH], owner, cgroup), tasks))
+        tasks.append(task)
+    return found
 
 
 def _service(cgroup: bytes) -> Owner | None:
@@ -104,7 +131,7 @@ def _group(
 ) -> Group:
     pids = {task.pid for task in tasks}
     heads = [task for task in tasks if task.ppid not in pids]
-    leader = min(heads or tasks, key=lambda task: (task.start, task.pid))
+    leader = min(heads or tasks, key=_AGE)
     if owner is None:
         owner = _leading(leader, tasks, comms)
     return Group(owner, isolation, tuple(sorted(pids)), leader.pid)
@@ -122,7 +149,7 @@ def _leading(leader: Task, tasks: list[Task], comms: dict[int, bytes]) -> Owner:
     program = leader
     if leader.comm == _BUBBLEWRAP:
         inside = [task for task in tasks if task.comm != _BUBBLEWRAP]
-        program = min(inside, key=lambda task: (task.start, task.pid), default=leader)
+        program = min(inside, key=_AGE, default=leader)
     sandboxed = _BUBBLEWRAP in {leader.comm, comms.get(leader.ppid)}
     name = program.comm.decode("utf-8", "surrogateescape")
     return Owner("process", name, engine="bwrap" if sandboxed else "", pid=leader.pid)
@@ -190,27 +217,23 @@ def _claim(cgroup: bytes, by_cgroup: dict[bytes, Owner]) -> Owner | None:
 
 def _inherit(snapshot: Snapshot, owners: dict[int, Owner]) -> None:
     """Pass ownership on from each process to its children."""
-    parents = {task.pid: task.ppid for task in snapshot.tasks}
-    users = {task.pid: task.ns[_USER] for task in snapshot.tasks}
+    children: dict[int, list[Task]] = {}
+    users: dict[int, int] = {}
+    for task in snapshot.tasks:
+        users[task.pid] = task.ns[_USER]
+        if task.pid not in owners:
+            children.setdefault(task.ppid, []).append(task)
     host = snapshot.host.ns[_USER]
-    # Rows are not read at one moment, and may come from a file: parents may run in a circle.
-    seen: set[int] = set()
-    for pid in parents:
-        chain = []
-        current = pid
-        while current in parents and current not in owners and current not in seen:
-            seen.add(current)
-            chain.append(current)
-            current = parents[current]
-        owner = owners.get(current)
-        if owner is None:
-            continue
-        for descendant in reversed(chain):
-            # Nobody comes back from a user namespace into the host's. Who is there was started
-            # before his ancestor left, maybe by sudo(8), and is no part of a container.
-            if users[descendant] == host != users.get(owner.pid, host):
-                break
-            owners[descendant] = owner
+    for pid, owner in list(owners.items()):
+        is_host = users.get(owner.pid, host) == host
+        above = [pid] if pid in children else []
+        while above:
+            for task in children.pop(above.pop(), ()):
+                # Nobody comes back from a user namespace into the host's. Who is there was started
+                # before his ancestor left, maybe by sudo(8), and is no part of a container.
+                if is_host or task.ns[_USER] != host:
+                    owners[task.pid] = owner
+                    above.append(task.pid)
 
 
 def owner_of(container: Container) -> Owner:

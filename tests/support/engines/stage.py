@@ -112,11 +112,15 @@ class Stage:
             What it printed.
         """
         variables = {**os.environ, **(environ or {})}
-        # From a descriptor to a file: a container's process may keep a pipe open.
-        with tempfile.TemporaryFile(dir=self.directory) as out:
+        # To a file: a container's process may keep a pipe open. From a file too: runc gives its
+        # standard streams to a container's root, and the host's /dev/null is not to be given away.
+        with (
+            tempfile.TemporaryFile(dir=self.directory) as nothing,
+            tempfile.TemporaryFile(dir=self.directory) as out,
+        ):
             done = subprocess.run(
                 self.inside(command),
-                stdin=subprocess.DEVNULL,
+                stdin=nothing,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 check=False,
@@ -133,9 +137,12 @@ class Stage:
         return self._popen(_until_we_end(self.inside(command)), log)
 
     def _popen(self, command: Sequence[str], log: str) -> subprocess.Popen[bytes]:
-        with (self.directory / log).open("wb") as file:
+        with (
+            tempfile.TemporaryFile(dir=self.directory) as nothing,
+            (self.directory / log).open("wb") as file,
+        ):
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+                command, stdin=nothing, stdout=file, stderr=subprocess.STDOUT
             )
         self._processes.append(process)
         return process
