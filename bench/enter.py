@@ -15,7 +15,7 @@ import secrets
 import shutil
 import sys
 
-from measure import Case, compare
+from measure import Case, compare, processes
 
 # Names that no other container of this machine has.
 WEB, APP = (f"{word}-{secrets.token_hex(4)}" for word in ("web", "app"))
@@ -47,15 +47,20 @@ def cases(docker: object, podman: object, top: str) -> list[Case]:
     ]
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=15, help="how often each is counted")
-    asked = parser.parse_args()
+def alone(rounds: int) -> list[str]:
+    """Measure with engines of its own, and without a load.
+
+    Args:
+        rounds: how often each is counted.
+
+    Returns:
+        Lines to print; one that says what is missing, where something is.
+    """
     missing = [name for name in ("dockerd", "podman", "runc") if shutil.which(name) is None]
     if os.geteuid() != 0 or missing:
-        sys.exit(f"needs root{', and ' + ', '.join(missing) if missing else ''}")
-    sys.path.insert(0, _TESTS)
+        return [f"entering needs root{', and ' + ', '.join(missing) if missing else ''}"]
+    if _TESTS not in sys.path:
+        sys.path.insert(0, _TESTS)
     # Written by the tests' own set-up, which gives each engine a place of its own.
     os.environ.setdefault("NSCTL_TEST_MARKER", "bench")
     from support.engines.docker import Docker
@@ -67,18 +72,28 @@ def main() -> None:
         docker.run(WEB, command=("sleep", "100000"))
         podman = Podman(other)
         podman.run(APP, "--network", "none", command=("sleep", "100000"))
-        rows = compare(cases(docker, podman, str(one.directory)), asked.rounds)
+        rows = compare(cases(docker, podman, str(one.directory)), rounds)
+    lines = [f"`true` in a container, on a host with {processes()} processes:"]
+    for row in rows:
+        ratio = "" if row.ratio is None else f"{row.ratio:5.2f} of {row.case.peer}"
+        goal = "" if row.case.goal is None else f", asked <= {row.case.goal}"
+        lines.append(
+            f"  {row.case.name:<21} {row.wall * 1000:6.1f} ms, least {row.least * 1000:6.1f},"
+            f" CPU {row.cpu * 1000:6.1f}  {ratio}{goal}".rstrip()
+        )
+    return lines
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=15, help="how often each is counted")
+    asked = parser.parse_args()
     print(
         f"Linux {platform.release()}, {os.cpu_count()} processors, Python "
         f"{platform.python_version()}; medians of {asked.rounds} rounds"
     )
-    for row in rows:
-        ratio = "" if row.ratio is None else f"{row.ratio:5.2f} of {row.case.peer}"
-        goal = "" if row.case.goal is None else f", asked <= {row.case.goal}"
-        print(
-            f"  {row.case.name:<21} {row.wall * 1000:6.1f} ms, least {row.least * 1000:6.1f},"
-            f" CPU {row.cpu * 1000:6.1f}  {ratio}{goal}".rstrip()
-        )
+    print("\n".join(alone(asked.rounds)))
 
 
 if __name__ == "__main__":

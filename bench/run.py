@@ -8,8 +8,9 @@ A shared machine is noisy, so what counts is the ratio of medians that were meas
 figure decides the exit status; a command that fails does. With --keep the tables and the plot of
 docs/performance.md are written anew.
 
-A topic is a file beside this one with ``rows(load, rounds)``; `lists` and `views` are. Others make
-loads of their own and are run by themselves: `python bench/net.py`, `python bench/engines.py`.
+A topic is a file beside this one with ``rows(load, rounds)``; `lists` and `views` are. One with
+``alone(rounds)`` is measured once, without a load: `enter`. Others make loads of their own and are
+run by themselves: `python bench/net.py`, `python bench/engines.py`.
 """
 
 from __future__ import annotations
@@ -38,14 +39,17 @@ _BEGIN, _END = "<!-- written by bench/run.py --keep -->\n", "<!-- end -->\n"
 _PLOTTED = ("lsns", "nsctl ls", "nsctl ls, /proc", "bare, /proc", "full", "mounts")
 
 
-def topics() -> list[str]:
-    """Names of the files that measure on a load."""
+_ON_LOAD, _ALONE = "\ndef rows(load: Load", "\ndef alone(rounds: int"
+
+
+def topics(function: str = _ON_LOAD) -> list[str]:
+    """Names of the files that have a function."""
     found = []
     for name in sorted(os.listdir(_HERE)):
         path = os.path.join(_HERE, name)
         if name.endswith(".py") and path != os.path.abspath(__file__):
             with open(path) as file:
-                if "\ndef rows(load: Load" in file.read():
+                if function in file.read():
                     found.append(name.removesuffix(".py"))
     return found
 
@@ -124,7 +128,8 @@ def numbers(text: str) -> list[int]:
 
 def main() -> int:
     """Measure each size of load."""
-    known = topics()
+    on_load, alone = topics(), topics(_ALONE)
+    known = on_load + alone
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
         "--processes", type=numbers, default=[100, 600, 3000, 10000], metavar="N,N.."
@@ -142,8 +147,15 @@ def main() -> int:
         print("lsns is not there, and nothing is compared with it")
     text = [describe(options.rounds)]
     print(text[0])
+    for name in alone:
+        if name in chosen:
+            lines: Callable[[int], list[str]] = importlib.import_module(name).alone
+            made = ["", *lines(options.rounds)]
+            print("\n".join(made), flush=True)
+            text += made
+    chosen = [name for name in chosen if name in on_load]
     by_topic: dict[str, list[Sequence[Row]]] = {name: [] for name in chosen}
-    for size in options.processes:
+    for size in options.processes if chosen else ():
         with Load(size) as load:
             said = f"\n{size} processes more, {processes()} in all, in {load.groups} containers:"
             print(said, flush=True)
@@ -155,7 +167,7 @@ def main() -> int:
                 made = table(rows)
                 print("\n".join(made), flush=True)
                 text += made
-    if len(options.processes) > 1:
+    if chosen and len(options.processes) > 1:
         said = "\ngrowth of processor time, as an exponent of the processes, from load to load:"
         text.append(said)
         print(said)

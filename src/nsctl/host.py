@@ -5,13 +5,11 @@ The archive is imported when a file is touched: decoding strictly costs 30 ms of
 
 from __future__ import annotations
 
-import importlib
 import os
-from collections.abc import Callable, Iterable
-from functools import partial
+import sys
 
-from nsctl.discovery.draft import ContainerSource, Draft
-from nsctl.discovery.take import take
+from nsctl import ahead
+from nsctl.discovery.draft import Draft
 from nsctl.errors import NsctlError, translate
 from nsctl.kernel.procfs import ProcFs, read_file
 from nsctl.model.container import Container
@@ -19,12 +17,16 @@ from nsctl.model.namespace import TYPES, NamespaceType
 from nsctl.model.part import Gap, Part
 from nsctl.model.record import NamedTuple
 from nsctl.model.snapshot import Snapshot
-from nsctl.model.storage import DataRoot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import ModuleType
+
+    from nsctl.discovery.draft import ContainerSource
     from nsctl.engines.live_survey import LiveSurvey
     from nsctl.engines.survey import Survey
+    from nsctl.model.storage import DataRoot
 
 
 def take_snapshot(
@@ -44,14 +46,22 @@ def take_snapshot(
     Raises:
         KernelRefusal: the procfs cannot be read at all.
     """
+    from nsctl.discovery.take import take
+
     wanted = frozenset(parts)
-    source = os.environ.get("NSCTL_SOURCE") or "auto"
+    source = ahead.source()
+    walk = ahead.expected()
     if Part.CONTAINERS not in wanted:
-        return take(wanted, proc_root=proc_root, source=source)
+        return take(wanted, proc_root=proc_root, source=source, walk=walk)
     surveyor = _Surveyor()
     answers = surveyor.answers if ask_daemons else None
     return take(
-        wanted, proc_root=proc_root, sources=_sources(surveyor), answers=answers, source=source
+        wanted,
+        proc_root=proc_root,
+        sources=_sources(surveyor),
+        answers=answers,
+        source=source,
+        walk=walk,
     )
 
 
@@ -182,11 +192,14 @@ class Running(NamedTuple):
     shift: int
 
 
-def list_running(*, by_groups: bool = False) -> Running:
+def list_running(*, by_groups: bool = False, wanted: str = "") -> Running:
     """List containers without a snapshot: one pass over the names of processes, then the engines.
 
     Args:
         by_groups: list those too of which only the control groups of their processes tell.
+        wanted: list only what has this name, without a user's behind "@", or this id, or one that
+            begins so, and what is not told apart from that at little cost. Of these no more is
+            told than what they are called and their first processes.
 
     Returns:
         Them; engines of which no process lives are not asked.
@@ -196,7 +209,7 @@ def list_running(*, by_groups: bool = False) -> Running:
     """
     from nsctl.discovery import containers, reader, reference
     from nsctl.discovery.tasks import TaskReader
-    from nsctl.engines.live_survey import LiveSurvey, names
+    from nsctl.engines.live_survey import LiveSurvey, names, programs
 
     parts = frozenset({Part.TASKS, Part.CGROUPS, Part.COMMANDS, Part.CONTAINERS})
     draft = Draft(ProcFs(), parts, {})
@@ -204,21 +217,16 @@ def list_running(*, by_groups: bool = False) -> Running:
     try:
         reader.run(draft)
         shift = draft.start_of(0)
-        rows = names(draft.proc, shift)
+        rows = programs(draft.proc, shift, _ALL_PROGRAMS) if wanted else names(draft.proc, shift)
         tasks = TaskReader(draft)
         # The known host process is one of these.
         draft.tasks = [row for pid in _FIRST if (row := tasks.read(pid)) is not None]
         reference.run(draft)
-        survey = LiveSurvey(draft.proc, rows, draft.reference, draft.reader, shift, tasks.read)
-        surveyor = _Surveyor(survey)
-        draft.sources = _sources(surveyor)
-        for name, programs in _PROGRAMS.items():
-            if not survey.named(*programs):
-                del draft.sources[name]
-        if not by_groups:
-            del draft.sources["by_cgroup"]
-        draft.sources["processes"] = partial(_keep_known, survey)
-        containers.run(draft)
+        survey = LiveSurvey(
+            draft.proc, rows, draft.reference, draft.reader, shift, tasks.read, wanted
+        )
+        draft.sources = _likely_sources(survey, by_groups=by_groups)
+        containers.run(draft, names_only=bool(wanted))
     except OSError as error:
         raise translate(error, "read", draft.proc.root) from error
     except ValueError as error:
@@ -231,12 +239,38 @@ def list_running(*, by_groups: bool = False) -> Running:
 
 
 _FIRST = (1, 2)
+_ALL_PROGRAMS = tuple(
+    dict.fromkeys(name for names in _PROGRAMS.values() for name in (*names, "runc", "crun"))
+)
 
 
-def _keep_known(survey: LiveSurvey, draft: Draft) -> list[Container]:
-    """Leave in the draft what the engines asked of processes: it names whose an engine is."""
-    draft.tasks = list(survey.known)
-    return []
+def _likely_sources(survey: LiveSurvey, *, by_groups: bool) -> dict[str, ContainerSource]:
+    """The engines of which something may run, and may be what is looked for."""
+    surveyor = _Surveyor(survey)
+
+    def keep_known(draft: Draft) -> list[Container]:
+        """Leave in the draft what the engines asked of processes: it names whose an engine is."""
+        draft.tasks = list(survey.known)
+        return []
+
+    sources: dict[str, ContainerSource] = {}
+    if survey.wanted:
+        from nsctl.engines import likely
+
+        place = likely.own_place()
+        if place:
+            from nsctl.engines import own
+
+            sources[f"nsctl {place}"] = _unsurveyed(lambda: own.containers((place,)))
+        sources |= {name: surveyor.source(name) for name in _ENGINES if likely.may(name, survey)}
+    else:
+        sources = _sources(surveyor)
+        for name, programs in _PROGRAMS.items():
+            if not survey.named(*programs):
+                del sources[name]
+    if not by_groups:
+        sources.pop("by_cgroup", None)
+    return {**sources, "processes": keep_known}
 
 
 class _Surveyor:
@@ -270,7 +304,7 @@ class _Surveyor:
         return self._list("answers", draft)
 
     def _list(self, name: str, draft: Draft) -> list[Container]:
-        module = importlib.import_module(f"nsctl.engines.{name}")
+        module = _engine(name)
         list_containers: Callable[[Survey], list[Container]] = module.containers
         survey = self._of(draft)
         noted = len(survey.gaps)
@@ -288,6 +322,13 @@ class _Surveyor:
         return self._survey
 
 
+def _engine(name: str) -> ModuleType:
+    """Import an engine's module; `importlib` for that would cost a name half a millisecond."""
+    path = f"nsctl.engines.{name}"
+    __import__(path)
+    return sys.modules[path]
+
+
 # Those whose modules have `data_roots`.
 _WITH_ROOTS = ("docker", "podman", "containerd", "lxc")
 
@@ -301,6 +342,7 @@ def find_storage(snapshot: Snapshot) -> tuple[list[DataRoot], list[Gap]]:
     Returns:
         Their directories, which need not exist; and what could not be read.
     """
+    from nsctl.engines.roots import own_roots
     from nsctl.engines.survey import Survey
     from nsctl.kernel.procfs import parse_stat, read_file
 
@@ -308,10 +350,10 @@ def find_storage(snapshot: Snapshot) -> tuple[list[DataRoot], list[Gap]]:
     own = parse_stat(read_file("/proc/self/stat")).start
     shift = next((row.start - own for row in snapshot.tasks if row.pid == snapshot.reader.pid), 0)
     survey = Survey(proc, snapshot.tasks, snapshot.host, snapshot.reader, shift)
-    found: dict[DataRoot, None] = {}
+    found: dict[DataRoot, None] = dict.fromkeys(own_roots())
     try:
         for name in _WITH_ROOTS:
-            module = importlib.import_module(f"nsctl.engines.{name}")
+            module = _engine(name)
             list_roots: Callable[[Survey], Iterable[DataRoot]] = module.data_roots
             found.update(dict.fromkeys(list_roots(survey)))
     finally:

@@ -18,6 +18,7 @@ from support.engines.lxc import MAPPED, Lxc
 from support.engines.needs import require
 from support.engines.podman import Podman
 from support.engines.stage import Stage
+from support.imports import ENTERED, ENTERED_STANDARD
 
 pytestmark = pytest.mark.engines
 
@@ -80,6 +81,25 @@ def test_docker(web: Docker, name: str) -> None:
         assert "(-n) 77\n" in shown
         assert "\nCapBnd:\t0000000000000000\n" in shown
         assert "\n1\n" in shown  # mkdir failed, as it does for the container
+
+
+@pytest.mark.usefixtures("web")
+def test_entering_by_name_imports_what_is_written_down() -> None:
+    """A name and its start-up are to take 25 ms together: what that may import is a budget."""
+    code = (
+        "import sys; before = set(sys.modules); from nsctl.cli.main import main; "
+        "status = main(sys.argv[1:]); print(*sorted(set(sys.modules) - before)); sys.exit(status)"
+    )
+    words = ("enter", f"docker://{own('plain')}", "true")
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True
+    )
+    modules = set(done.stdout.split())
+    # Where containers of other engines run, what can have the name is looked into too.
+    others = {f"nsctl.engines.{name}" for name in ("oci", "oci_spec", "nspawn")}
+    others.add("nsctl.kernel.nsfs")
+    assert {name for name in modules if name.startswith("nsctl")} - others <= ENTERED
+    assert {name.partition(".")[0] for name in modules} - {"nsctl"} <= ENTERED_STANDARD
 
 
 def test_docker_without_a_stop_and_by_a_host_program(web: Docker) -> None:

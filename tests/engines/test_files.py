@@ -84,6 +84,21 @@ def test_changes_over_an_image_of_several_layers(moved: Docker) -> None:
     assert changes("fsecond") == lines(moved("diff", "fsecond"))
 
 
+def test_of_a_container_that_does_not_run_the_layers_are_those_of_its_engine(
+    moved: Docker,
+) -> None:
+    moved("create", "--name", "fnew", "bb:1")
+    moved("run", "--name", "fended", "--network", "none", "bb:1", "sh", "-c", _WORK)
+    for name in ("fnew", "fended"):
+        assert changes(name) == lines(moved("diff", name))
+    assert "A /etc/new" in changes("docker://fended")
+    found = document("mounts", "fended", "--changes", schema="changes")["layers"]
+    assert found["upper"] == moved("inspect", "-f", "{{.GraphDriver.Data.UpperDir}}", "fended")
+    assert (found["verified"], len(found["lower"])) == (False, 2)
+    for words in (("path", "fended:/etc/new"), ("storage", "fended"), ("mounts", "fended")):
+        nsctl(*words, status=2)
+
+
 def test_a_file_is_found_on_the_host_and_back(moved: Docker) -> None:
     pid = pid_of(moved, "fweb")
     seen = os.stat(f"/proc/{pid}/root/etc/passwd")
@@ -178,6 +193,8 @@ def test_a_remapped_container_has_owners_inside_and_outside(remapped: Docker) ->
     assert (found["file"]["uid_inside"], found["file"]["uid"]) == (0, 300_000)
     (upper,) = [row for row in found["paths"] if row["by"] == "upper"]
     assert upper["uid"] == 300_000
+    remapped("run", "--name", "fmapped", "--network", "none", "bb:1", "sh", "-c", _WORK)
+    assert changes("fmapped") == lines(remapped("diff", "fmapped"))
     (root,) = document("storage", "fmap")["storage"]
     assert root["path"] == f"{remapped.stage.directory}/data"
     assert any(step["path"].endswith("/300000.300000") for step in root["inner"])
@@ -207,6 +224,9 @@ def test_a_rootless_container_is_read_by_its_users_attributes(rootless: Podman) 
     assert [line for line in mine if line not in theirs] == []
     # Podman lists directories of which the time alone has changed.
     assert all(line.startswith("C ") for line in theirs if line not in mine)
+    rootless("create", "--name", "fmade", "--network", "none", "bb:1")
+    # Nothing is mounted: where its layers are would be an ordinary user's word to root.
+    nsctl("mounts", f"fmade@{UID}", "--changes", status=2)
     found = document("path", f"{name}:/etc/new")
     assert (found["file"]["uid_inside"], found["file"]["uid"]) == (0, UID)
     assert found["file"]["layers"] == ["upper"]

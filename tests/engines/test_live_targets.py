@@ -12,7 +12,7 @@ import pytest
 from engines.conftest import require
 from nsctl import host
 from nsctl.discovery.tasks import TaskReader
-from nsctl.errors import AmbiguousTarget, TargetError
+from nsctl.errors import AmbiguousTarget, TargetError, UnknownTarget
 from nsctl.model.container import Container
 from nsctl.model.part import Part
 from nsctl.targets import live
@@ -29,7 +29,7 @@ _PARTS = (Part.TASKS, Part.NAMESPACES, Part.CGROUPS, Part.COMMANDS, Part.CONTAIN
 
 
 @pytest.fixture(scope="module")
-def engines() -> Iterator[dict[str, int]]:
+def machine() -> Iterator[tuple[Podman, dict[str, int]]]:
     """Four engines at once; what each says of its containers' first processes, by TARGET."""
     require("dockerd", "containerd", "podman", "conmon", "runc", "lxc-start", "catatonit")
     with contextlib.ExitStack() as stack:
@@ -59,7 +59,12 @@ def engines() -> Iterator[dict[str, int]]:
         said["lxc://lx"] = said["lx"] = int(lxc.info("lx")["pid"])
         said["dock"] = said["docker://dock"]
         docker("create", "--name", "idle", "bb:1")
-        yield said
+        yield podman, said
+
+
+@pytest.fixture(scope="module")
+def engines(machine: tuple[Podman, dict[str, int]]) -> dict[str, int]:
+    return machine[1]
 
 
 def _pid(text: str) -> int:
@@ -98,6 +103,38 @@ def test_a_name_of_two_engines_is_not_guessed(engines: dict[str, int]) -> None:
         AmbiguousTarget, match=r"docker://twin.*podman://twin|podman://twin.*docker"
     ):
         live.resolve("twin")
+
+
+def test_a_name_asks_only_who_may_have_it(engines: dict[str, int]) -> None:
+    """What is left out for a name is left out for nothing else: each engine has names of its own."""
+    every = host.list_running().containers
+    for name in ("twin", "dock", "pod", "lx", "bare", "app"):
+        found = [row for row in host.list_running(wanted=name).containers if row.name == name]
+        wanted = [row for row in every if row.name == name]
+        assert [(row.engine, row.id, row.pid) for row in found] == [
+            (row.engine, row.id, row.pid) for row in wanted
+        ]
+        assert found
+    del engines
+
+
+def test_a_container_that_was_renamed_has_its_new_name_only(
+    machine: tuple[Podman, dict[str, int]],
+) -> None:
+    podman, said = machine
+    # Its monitor's arguments keep the old name.
+    podman("rename", "pod", "other")
+    try:
+        assert _pid("other") == said["podman://pod"]
+        with pytest.raises(UnknownTarget):
+            live.resolve("podman://pod")
+        podman("rename", "other", "dock")
+        with pytest.raises(AmbiguousTarget, match=r"podman://dock"):
+            live.resolve("dock")
+        podman("rename", "dock", "other")
+    finally:
+        podman("rename", "other", "pod")
+    assert _pid("dock") == said["dock"]
 
 
 def test_a_container_that_does_not_run_is_said_to_be_there(engines: dict[str, int]) -> None:

@@ -450,11 +450,11 @@ def test_an_unknown_source_is_refused_with_those_there_are(nsctl: Nsctl) -> None
 
 def test_a_small_host_is_read_through_proc_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = {Part.TASKS, Part.NAMESPACES}
-    monkeypatch.setattr("nsctl.discovery.lists.SMALL", 1 << 22)
+    monkeypatch.setattr("nsctl.ahead.SMALL", 1 << 22)
     small = snapshot("auto", parts)
     assert small.read_from == ("/proc",)
     assert small.remarks == ()
-    monkeypatch.setattr("nsctl.discovery.lists.SMALL", 1)
+    monkeypatch.setattr("nsctl.ahead.SMALL", 1)
     big = snapshot("auto", parts)
     assert big.read_from == ("kernel", "/proc")
     assert big.remarks[0] == "Read from the kernel's own lists and /proc."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -13,7 +14,11 @@ from typing import Any
 
 import pytest
 
+from nsctl.discovery.take import take
+from nsctl.model.part import Part
+from nsctl.paths.translate import outside
 from nsctl.report.schema import load_schema
+from nsctl.targets.live import Process, resolve
 from support.overlays import Box, box
 
 pytestmark = pytest.mark.privileged
@@ -194,13 +199,16 @@ while os.getppid() == parent:
     libc.renameat2(-100, b"merged/x", -100, b"merged/y", 2)
 END
 """
+    snapshot = take((Part.TASKS,))
+    seen = set()
     with box(script) as target:
-        for _ in range(20):
-            done = subprocess.run(
-                [sys.executable, "-m", "nsctl", "path", f"{target.pid}:/x/f", "-J"],
-                capture_output=True,
-                check=False,
-                timeout=60,
-            )
-            assert done.returncode in {0, 1}
-            assert b"outside/f" not in done.stdout
+        process = resolve(str(target.pid))
+        assert isinstance(process, Process)
+        try:
+            for _ in range(20):
+                found = outside(process, b"/x/f", snapshot)
+                assert not any(b"outside" in str(spot["path"]).encode() for spot in found.spots)
+                seen.add(found.missing)
+        finally:
+            process.close()
+    assert seen <= {0, errno.ENOENT, errno.ELOOP, errno.EAGAIN}

@@ -224,7 +224,7 @@ def test_words_of_the_command_line_become_what_they_mean(
     assert (spec.detach, spec.interactive, spec.terminal, spec.init) == (True, True, True, False)
     assert dict(spec.limits) == {MEMORY: 1 << 30, CPUS: 1500, PIDS: 9}
     assert spec.env == (("B", "2"), ("MINE", "yes"), ("C", "3"), ("MINE", "yes"))
-    assert spec.mounts == (
+    assert spec.mounts[:2] == (
         Mount("bind", str(shared), "/data", "ro"),
         Mount("tmpfs", "", "/t", "size=1m"),
     )
@@ -256,6 +256,27 @@ def test_words_of_the_command_line_become_what_they_mean(
             spec_of(*words, box.root)
 
 
+def test_who_shares_the_hosts_network_has_its_names_for_addresses(box: Box, shared: Path) -> None:
+    def targets(*words: str) -> list[str]:
+        given = parse(command.OPTIONS, (*words, box.root, "true"), stop_at_operand=True)
+        return [each.target for each in command._spec(given)[0].mounts]
+
+    (shared / "hosts").write_text("192.0.2.1 mine\n")
+    assert targets("--network", "private") == []
+    assert "/etc/hosts" in targets("--network", "host")
+    own = targets("--network", "host", "-v", f"{shared}/hosts:/etc/hosts")
+    assert own.count("/etc/hosts") == 1
+    given = parse(command.OPTIONS, ("--network", "host", box.root, "x"), stop_at_operand=True)
+    mounts = command._spec(given)[0].mounts
+    script = "cat /etc/hosts; echo x >>/etc/hosts || echo refused"
+    done = box.run(script, namespaces={"net": "host"}, mounts=mounts)
+    assert done.output.startswith(Path("/etc/hosts").read_text())
+    assert done.output.endswith("refused\n")
+    # A link in the root is the image's own business, and leads nowhere on the host.
+    (Path(box.root) / "etc/hosts").symlink_to(shared / "hosts")
+    assert "/etc/hosts" not in targets("--network", "host")
+
+
 def test_a_hundred_containers_in_a_row_leave_nothing(box: Box) -> None:
     def counted() -> tuple[int, int, int]:
         mounts = Path("/proc/self/mountinfo").read_text().count(box.base)
@@ -265,7 +286,7 @@ def test_a_hundred_containers_in_a_row_leave_nothing(box: Box) -> None:
     before, tag = counted(), f"row{os.getpid()}"
     for number in range(100):
         spec = box.spec("true", remove=True, name=f"{tag}-{number}")
-        assert box.run_spec(spec).status == 0
+        assert lifecycle.run(spec, box.store, streams=(), alone=True) == 0
     assert counted() == before
     assert box.left_over() == []
     assert [path for path in glob.glob("/sys/fs/cgroup/*/nsctl/row*-*") if tag in path] == []

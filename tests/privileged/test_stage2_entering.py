@@ -124,7 +124,7 @@ def test_who_reports_is_the_kernels_word() -> None:
             os.close(theirs)
             moved: list[int] = []
             with pytest.raises(KernelRefusal, match="somebody else reported in its name"):
-                session._follow(ours, stage, plan, moved.append, session._Wakeup(-1, []))
+                session._follow(ours, stage, plan, moved.append, session._Wakeup())
             assert moved == []
         finally:
             os.close(ours)

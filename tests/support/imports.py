@@ -13,14 +13,53 @@ _START = (
 )
 _LS = """
     nsctl.cli.common nsctl.cli.getopt nsctl.cli.ls nsctl.cli.ls_columns
-    nsctl.model.namespace nsctl.model.owner nsctl.model.part nsctl.model.task
-    nsctl.model.container nsctl.model.snapshot nsctl.model.mount
+    nsctl.model.namespace nsctl.model.owner nsctl.model.part nsctl.model.task nsctl.model.words
+    nsctl.model.container nsctl.model.snapshot nsctl.model.mount nsctl.model.remember
+    nsctl.model.words
     nsctl.relate nsctl.relate.debugged nsctl.relate.groups nsctl.relate.listing nsctl.relate.members
     nsctl.relate.services nsctl.relate.was
     nsctl.report nsctl.report.escape nsctl.report.jsonout nsctl.report.note nsctl.report.style
     nsctl.report.table nsctl.report.tree
 """
 _ENTER = "nsctl.cli.enter nsctl.cli.getopt"
+
+ENTERED = frozenset(
+    f"""
+    {_START} {_ENTER}
+    nsctl.child nsctl.child.plan nsctl.child.readers nsctl.child.relay nsctl.child.report
+    nsctl.child.stage2 nsctl.confine nsctl.confine.apply nsctl.confine.confinement
+    nsctl.confine.filters nsctl.discovery nsctl.discovery.containers nsctl.discovery.draft
+    nsctl.discovery.reader nsctl.discovery.reference nsctl.discovery.tasks nsctl.engines
+    nsctl.engines.docker nsctl.engines.exec_spec nsctl.engines.fields nsctl.engines.likely
+    nsctl.engines.live_survey nsctl.engines.own nsctl.engines.shims nsctl.engines.state_files
+    nsctl.engines.survey nsctl.enter nsctl.enter.entry nsctl.enter.joining nsctl.enter.request
+    nsctl.enter.session nsctl.enter.surroundings nsctl.host nsctl.kernel nsctl.kernel.below
+    nsctl.kernel.cgroup nsctl.kernel.executable nsctl.kernel.mountinfo nsctl.kernel.pidfd
+    nsctl.kernel.procfs nsctl.kernel.procstatus nsctl.kernel.scm nsctl.kernel.signals
+    nsctl.model.capabilities nsctl.model.container nsctl.model.execution nsctl.model.mount
+    nsctl.model.namespace nsctl.model.part nsctl.model.snapshot nsctl.model.target
+    nsctl.model.task nsctl.model.words nsctl.relate nsctl.relate.choose nsctl.targets
+    nsctl.targets.execution nsctl.targets.live nsctl.targets.syntax
+    """.split()
+)
+"""What runs a command in a container of Docker's by its name."""
+
+ENTERED_STANDARD = frozenset(
+    [
+        "__future__",
+        "_collections",
+        "_json",
+        "_signal",
+        "_socket",
+        "_struct",
+        "errno",
+        "fcntl",
+        "gc",
+        "select",
+        "struct",
+    ]
+)
+"""What that imports besides, and what the interpreter has not imported itself."""
 
 _STANDARD = """
     __future__ _collections _functools _operator _struct _types collections contextlib copyreg enum

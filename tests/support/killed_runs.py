@@ -53,7 +53,7 @@ def run(box: Box, number: int, victim: str, *, detach: bool) -> int:
     )
     # Killed after all was done, it may as well have come through.
     with contextlib.suppress(NsctlError):
-        lifecycle.run(spec, box.store, streams=(), on_step=step)
+        lifecycle.run(spec, box.store, streams=(), on_step=step, alone=True)
     return done
 
 

@@ -8,13 +8,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import pytest
 
 from support.holding import holding
 from support.users import clean_environment
+
+T = TypeVar("T")
 
 PRELUDE = """
 import signal
@@ -162,6 +165,16 @@ def output_of(
         check=False,
     )
     return done.stdout, done.returncode
+
+
+def together(*acts: Callable[[], T]) -> list[T]:
+    """Do several things at once, as each of them mostly waits for a process.
+
+    Returns:
+        What each gave, in order.
+    """
+    with ThreadPoolExecutor(len(acts)) as pool:
+        return list(pool.map(lambda act: act(), acts))
 
 
 def rows_of(document: dict[str, Any]) -> list[dict[str, Any]]:

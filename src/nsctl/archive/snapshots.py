@@ -66,9 +66,9 @@ def encode(snapshot: Snapshot) -> bytes:
     """
     document = _Document(FORMAT, VERSION, snapshot)
     try:
-        data = msgspec.json.encode(document)
+        data = msgspec.json.encode(document, enc_hook=_text)
     except UnicodeEncodeError:
-        data = msgspec.json.encode(_readable(msgspec.to_builtins(document)))
+        data = msgspec.json.encode(_readable(msgspec.to_builtins(document, enc_hook=_text)))
     return data + b"\n"
 
 
@@ -110,13 +110,25 @@ def decode(data: bytes, name: str) -> Snapshot:
             "use the nsctl that wrote it, or a newer one",
         )
     try:
-        snapshot = msgspec.json.decode(data, type=_Document).snapshot
+        snapshot = msgspec.json.decode(data, type=_Document, dec_hook=_word).snapshot
     except _DAMAGE as error:
         raise ArchiveError("load", name, f"it is damaged: {error}") from error
     fault = _fault(snapshot)
     if fault:
         raise ArchiveError("load", name, f"it is damaged: {fault}")
     return snapshot
+
+
+def _text(word: object) -> str:
+    """Give a member of a set of words as msgspec writes it; there is nothing else of ours."""
+    if not isinstance(word, str):
+        raise TypeError(f"a snapshot cannot hold {type(word).__name__}")
+    return str(word)
+
+
+def _word(kind: type, word: object) -> object:
+    """Give the member of a set of words; there is no other type that msgspec does not know."""
+    return kind(word)
 
 
 def _fault(snapshot: Snapshot) -> str:

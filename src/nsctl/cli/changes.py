@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
+from nsctl import host
 from nsctl.cli import common
-from nsctl.errors import EXIT_INCOMPLETE, EXIT_OK
+from nsctl.errors import EXIT_INCOMPLETE, EXIT_OK, AmbiguousTarget, TargetError, UnknownTarget
+from nsctl.model.container import Container
 from nsctl.model.part import Part
-from nsctl.paths.changes import Changes, find_changes
+from nsctl.paths.changes import Changes, find_changes, find_stopped_changes
 from nsctl.paths.surroundings import process_of
+from nsctl.relate.find import find
 from nsctl.relate.layers import Change
 from nsctl.report.escape import escape_bytes
 from nsctl.report.jsonout import Row, document, envelope, put_text, put_texts
@@ -44,13 +48,21 @@ def run(target: str, *, as_json: bool = False, strict: bool = False, color: str 
 
     Raises:
         NsctlError: its root is no overlay, or its layers cannot be found.
+        TargetError: it leads to nothing, or to what does not run and whose layers nobody vouches for.
     """
     snapshot = common.snapshot_of(None, "/proc", (Part.TASKS,))
-    process = process_of(target, snapshot)
+    stopped: Container | None = None
     try:
-        found = find_changes(process, snapshot)
-    finally:
-        process.close()
+        process = process_of(target, snapshot)
+    except TargetError as error:
+        stopped = _stopped(target, error)
+        snapshot = common.snapshot_of(None, "/proc", (Part.TASKS, Part.CGROUPS))
+        found = find_stopped_changes(stopped, host.find_storage(snapshot)[0], snapshot)
+    else:
+        try:
+            found = find_changes(process, snapshot)
+        finally:
+            process.close()
     # Whose processes could not be read matters where the layers are not found, which is an error.
     snapshot = snapshot._replace(gaps=found.gaps, remarks=())
     if as_json:
@@ -63,7 +75,7 @@ def run(target: str, *, as_json: bool = False, strict: bool = False, color: str 
         style = common.style(color)
         common.put(_line(change, style) for change in found.changes)
         # What scripts read is the list alone, as that of docker-diff(1).
-        for line in _notes(found, style):
+        for line in _notes(found, style, stopped):
             sys.stderr.write(f"{line}\n")
         if snapshot.gaps:
             for line in note(snapshot, None, style):
@@ -71,12 +83,32 @@ def run(target: str, *, as_json: bool = False, strict: bool = False, color: str 
     return EXIT_INCOMPLETE if strict and snapshot.gaps else EXIT_OK
 
 
+def _stopped(text: str, error: TargetError) -> Container:
+    """The container that a TARGET leads to, which does not run, where its layers may be believed.
+
+    Raises:
+        TargetError: the one given, with why it stays.
+    """
+    if isinstance(error, (UnknownTarget, AmbiguousTarget)):
+        raise error
+    parts = (Part.TASKS, Part.CGROUPS, Part.NAMESPACES, Part.CONTAINERS)
+    snapshot = common.snapshot_of(None, "/proc", parts)
+    container = find(snapshot, common.target_of(text, None)).container
+    if container is None or container.pid or container.engine not in {"docker", "podman"}:
+        raise error
+    if container.vouched_by or container.user not in {0, os.geteuid()}:
+        # Nothing is mounted that could tell whether they are what he says.
+        error.hint = "where its layers are is an ordinary user's word: ask as that user"
+        raise error
+    return container
+
+
 def _line(change: Change, style: Style) -> str:
     letter = style.paint(change.kind, _ROLES[change.kind])
     return f"{letter} {style.text(escape_bytes(change.path))}"
 
 
-def _notes(found: Changes, style: Style) -> list[str]:
+def _notes(found: Changes, style: Style, stopped: Container | None) -> list[str]:
     """What the lines cannot say."""
     said = []
     if not found.upper:
@@ -88,7 +120,12 @@ def _notes(found: Changes, style: Style) -> list[str]:
             f"{counted(len(found.same), 'file')} copied up with the same size and time, whose content "
             f"may differ: {named}{more}."
         )
-    if found.upper and not found.verified:
+    if stopped is not None:
+        said.append(
+            f"It does not run ({stopped.state or 'stopped'}): which layers it has is what "
+            f"{stopped.engine}'s files say."
+        )
+    elif found.upper and not found.verified:
         said.append(
             f"Whether {escape_bytes(found.upper)} is the layer that is mounted could not be checked."
         )

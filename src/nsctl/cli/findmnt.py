@@ -40,7 +40,7 @@ Usage:
  findmnt [options] <device> <mountpoint>
  findmnt [options] [--source <device>] [--target <path> | --mountpoint <dir>]
 
-Find a (mounted) filesystem, as `nsctl mounts` does with more to tell of each.
+What is mounted where: all of it, or what the options choose. `nsctl mounts` tells more of each.
 
 Options:
 {options}
@@ -130,7 +130,7 @@ def column_names(given: Parsed) -> list[str]:
         names = [*names, *asked] if wanted.startswith("+") else asked
     for name in names:
         if name in POLLED and not polls:
-            raise UsageError(f"{name} column is requested, but --poll is not enabled")
+            raise UsageError(f"nothing but --poll fills column {name}")
     return names
 
 
@@ -155,8 +155,8 @@ def wanted(given: Parsed, operands: Sequence[str]) -> Wanted:
             exact = True
     if operands and (source is not None or target is not None):
         raise UsageError(
-            "options --target and --source can't be used together with command line element "
-            "that is not an option"
+            "what is looked for stands behind --source, --target or --mountpoint already: "
+            f"{operands[0]!r} is one too many"
         )
     if operands:
         source, device = source_or_device(os.fsencode(operands[0]))

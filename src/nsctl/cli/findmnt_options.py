@@ -10,7 +10,7 @@ SEARCH = (
     Option("fstab", "s", "no", "", "an fstab, by the installed findmnt"),
     Option("mtab", "m", "no", "", "mtab, by the installed findmnt"),
     Option(
-        *("kernel", "k", "optional", "method", "search in kernel mount table (default)"),
+        *("kernel", "k", "optional", "method", "the kernel's own table, which is the default"),
         is_letter_bare=True,
     ),
     Option("poll", "p", "optional", "actions", "wait for changes, and print each"),
@@ -90,7 +90,7 @@ def check(given: Parsed) -> None:
     for row in _EXCLUSIVE:
         there = [name for name in row if given.has(name)]
         if len(there) > 1:
-            raise UsageError(f"mutually exclusive arguments: {' '.join(f'--{n}' for n in there)}")
+            raise UsageError(f"only one of {', '.join(f'--{name}' for name in there)} can be given")
     for text in given.all("direction"):
         if text not in _DIRECTIONS:
             raise UsageError(f"unknown direction {text!r}")
@@ -102,11 +102,11 @@ def check(given: Parsed) -> None:
     number(given, "uniq-id", 0, 1 << 64)
     number(given, "timeout", -_S32, _S32)
     if given.has("poll") and len(given.all("tab-file")) > 1:
-        raise UsageError("--poll accepts only one file, but more specified by --tab-file")
+        raise UsageError("--poll waits at one table: give --tab-file once")
     files = given.has("tab-file") or given.has("task")
     if files and given.last("kernel") == "listmount":
         raise UsageError(
-            "options --kernel=listmount and --tab-file or --task can't be used together"
+            "--kernel=listmount lists one's own mounts: it goes with neither --tab-file nor --task"
         )
 
 

@@ -7,13 +7,12 @@ permuted behind them, or end them (``stop_at_operand``), as the original does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
 from nsctl.errors import UsageError
 from nsctl.model.record import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from typing import Literal
 
     Argument = Literal["no", "required", "optional"]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from typing import Any
 
-from nsctl.cli import common
+from nsctl.cli import common, own_json
 from nsctl.errors import UsageError
 from nsctl.report.escape import escape
 from nsctl.report.table import Column, table
@@ -18,8 +16,10 @@ from nsctl.run.store import default_store
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from typing import Any
 
     from nsctl.run.sources import Stored
+    from nsctl.run.store import Store
 
 _ACTIONS = ("import", "tag", "rm", "prune")
 
@@ -51,10 +51,11 @@ def main(words: list[str]) -> int:
     args = arguments().parse_args(words)
     given: list[str] = args.operands
     store = default_store()
+    began = time.time()
     images = sources.image_store(store)
     if args.action is None:
         images.remove_unfinished()
-        return _list(images.images(), args)
+        return _list(images.images(), args, store, began)
     if args.action == "import":
         _expect(given, 1, 2, "import takes SOURCE, and a NAME for it")
         made = sources.import_source(given[0], store, given[1] if given[1:] else "")
@@ -81,9 +82,11 @@ def _expect(given: list[str], least: int, most: int, words: str) -> None:
         raise UsageError(words)
 
 
-def _list(found: list[Stored], args: argparse.Namespace) -> int:
+def _list(found: list[Stored], args: argparse.Namespace, store: Store, began: float) -> int:
     if args.json:
-        sys.stdout.write(json.dumps({"images": [_json(each) for each in found]}, indent=1) + "\n")
+        own_json.put_json(
+            "images", [_json(each) for each in found], f"{store.storage}/images", began
+        )
     elif args.quiet:
         common.put(each.id[:12] for each in found)
     else:

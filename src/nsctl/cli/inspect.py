@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import time
 
-from nsctl.cli import common
-from nsctl.errors import EXIT_OK, NsctlError
+from nsctl.cli import common, own_json
+from nsctl.errors import EXIT_OK, NsctlError, TargetError
 from nsctl.run import afterwards
+from nsctl.run.store import default_store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def arguments() -> argparse.ArgumentParser:
     """Make the parser of the command's options and operands."""
     parser = common.parser(
-        "inspect", "Print a list with everything that is known of containers that nsctl made."
+        "inspect", "Print everything that is known of containers that nsctl made, as JSON."
     )
     parser.add_argument("names", metavar="NAME", nargs="+")
     return parser
@@ -30,13 +31,15 @@ def main(words: list[str]) -> int:
     """
     args = arguments().parse_args(words)
     status = EXIT_OK
-    found = []
+    found, gaps = [], []
+    store, began = default_store(), time.time()
     for name in args.names:
         try:
-            found.append(afterwards.inspect(name))
+            found.append(afterwards.inspect(name, store))
         except NsctlError as error:
             common.say(error)
             status = error.exit_status
-    # ASCII: what a container's environment holds reaches a terminal as escapes.
-    common.put([json.dumps(found, indent=1)])
+            if not isinstance(error, TargetError):
+                gaps.append(own_json.gap(store.state, name, error.sentence))
+    own_json.put_json("containers", found, store.state, began, gaps)
     return status

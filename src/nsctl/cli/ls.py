@@ -375,18 +375,18 @@ def _rows(
         place = {task.pid: index for index, task in enumerate(tasks)}
         return rows, [place.get(task.ppid, -1) for task in tasks]
     pid = _pid(given.last("task"))
-    wanted = [
-        member
-        for member in members
-        if member.namespace.id.type in kinds
-        and (not pid or any(task.pid == pid for task in member.tasks))
-        and not (given.has("persistent") and member.tasks)
-    ]
+    wanted = [member for member in members if member.namespace.id.type in kinds]
+    if pid:
+        wanted = [member for member in wanted if any(task.pid == pid for task in member.tasks)]
+    if given.has("persistent"):
+        wanted = [member for member in wanted if not member.tasks]
     if relation in {"parent", "owner"}:
         some = pid or given.has("persistent")
         shown = wanted if some else with_related(members, wanted)
         return by_relation(members, shown, kinds, relation, keep)
-    rows = [row for row in map(Row.of, wanted) if keep is None or keep(row)]
+    rows = [Row.of(member) for member in wanted]
+    if keep is not None:
+        rows = [row for row in rows if keep(row)]
     return rows, by_process(rows)
 
 
@@ -457,7 +457,13 @@ def _cells(facts: Facts, name: str, rows: list[Row], separator: str) -> list[str
     values = [value_of(facts, row) for row in rows]
     # Most columns have one kind of value, and whole columns are written the fastest.
     write = _WRITERS.get(type(values[0])) if len(set(map(type, values))) == 1 else None
-    return [_cell(value, separator) for value in values] if write is None else [*map(write, values)]
+    if write is None:
+        return [_cell(value, separator) for value in values]
+    if write is str:
+        return [*map(str, values)]
+    # Many lines say the same of each.
+    written = {value: write(value) for value in set(values)}
+    return [written[value] for value in values]
 
 
 _WRITERS: dict[type, Callable[[Any], str]] = {int: str, str: escape, bytes: escape_bytes}

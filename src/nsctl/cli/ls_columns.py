@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import cached_property
 
 from nsctl.cli import common
 from nsctl.model.part import Part
 from nsctl.model.record import NamedTuple
+from nsctl.model.remember import once
 from nsctl.model.snapshot import Snapshot
 from nsctl.relate.listing import Row
 from nsctl.report.escape import command_bytes
@@ -23,18 +23,18 @@ class Facts:
         self.users = snapshot.users
         self._snapshot = snapshot
 
-    @cached_property
+    @once
     def creators(self) -> dict[int, int | None]:
         """By its inode, the uid of whoever made a user namespace."""
         return {each.id.ino: each.owner_uid for each in self._snapshot.namespaces}
 
-    @cached_property
+    @once
     def above(self) -> frozenset[int]:
         """Inodes of all that are the parent or the owner of another."""
         pairs = [(each.parent, each.owner) for each in self._snapshot.namespaces]
         return frozenset(ino for pair in pairs for ino in pair)
 
-    @cached_property
+    @once
     def comms(self) -> dict[int, bytes]:
         """Command names, by process id."""
         return {task.pid: task.comm for task in self._snapshot.tasks}
@@ -94,6 +94,8 @@ def _nsfs(_: Facts, row: Row) -> tuple[bytes, ...] | None:
 
 def _held(facts: Facts, row: Row) -> bytes:
     """Say where to go and look: "proc", and without a process the holder itself."""
+    if row.member.tasks and not row.member.holders:
+        return b"proc"  # as nearly all
     holders = [holder for holder in row.member.holders if holder.kind != "kernel"]
     if row.member.tasks:
         return ",".join(dict.fromkeys(["proc", *(holder.kind for holder in holders)])).encode()

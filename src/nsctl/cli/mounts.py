@@ -135,7 +135,7 @@ def drop_in(words: list[str]) -> int:
         _hand_over(given, words)
         task = given.last("task")
         if task is not None and not _is_number(task):
-            raise UsageError(f"invalid TID argument: {task!r}")
+            raise UsageError(f"--task takes the number of a process, not {task!r}")
         return _serve(given, words)
     return EXIT_OK
 
@@ -149,7 +149,7 @@ def _serve(given: Parsed, words: Sequence[str]) -> int:
 def _exclude(given: Parsed) -> None:
     for one, other in (("from", "host-proc"), ("changes", "from"), ("json", "ndjson")):
         if given.has(one) and given.has(other):
-            raise UsageError(f"mutually exclusive arguments: --{one} --{other}")
+            raise UsageError(f"only one of --{one}, --{other} can be given")
     check(given)
 
 

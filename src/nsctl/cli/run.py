@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 
 from nsctl.cli import common
@@ -14,7 +13,7 @@ from nsctl.model.container import Container
 from nsctl.model.namespace import NamespaceType
 from nsctl.report.escape import escape
 from nsctl.run import lifecycle, sources
-from nsctl.run.spec import BIND, CPUS, MEMORY, PIDS, TMPFS, Mount, Spec
+from nsctl.run.spec import BIND, CPUS, HOST, MEMORY, PIDS, TMPFS, Mount, Spec
 from nsctl.run.store import default_store
 
 _TYPE_OPTIONS = {
@@ -95,11 +94,15 @@ Exit status: the command's own once it started; 125 refused before, 126 not exec
 127 not found.
 """
 
-_DURATION = re.compile(r"([+-]?)([0-9]{1,12})(?:\.([0-9]{1,9}))?([smhd]?)")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import re
+
+_DURATION = r"([+-]?)([0-9]{1,12})(?:\.([0-9]{1,9}))?([smhd]?)"
 _FACTORS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_SIZE = re.compile(r"([0-9]{1,15})([bkmgt]?)b?", re.IGNORECASE)
+_SIZE = r"([0-9]{1,15})([bkmgtBKMGT]?)[bB]?"
 _SIZES = {"": 0, "b": 0, "k": 10, "m": 20, "g": 30, "t": 40}
-_CPUS = re.compile(r"[0-9]{1,5}(?:\.[0-9]{1,9})?")
+_CPUS = r"[0-9]{1,5}(?:\.[0-9]{1,9})?"
 _YES = {"": True, "true": True, "1": True, "false": False, "0": False}
 _PROFILE_LIMIT = 16 << 20
 _ENV_LIMIT = 4 << 20
@@ -126,7 +129,7 @@ def main(words: list[str]) -> int:
         common.put(_numbered(lifecycle.describe(spec, streams=streams)))
         return 0
     sys.stdout.flush()
-    made = lifecycle.run(spec, streams=streams)
+    made = lifecycle.run(spec, streams=streams, alone=True)
     if isinstance(made, Container):
         common.put([escape(made.name)])
         return 0
@@ -177,7 +180,7 @@ def _spec(given: Parsed) -> tuple[Spec, bool]:
             detach=given.has("detach"),
             remove=given.has("rm"),
             read_only=spec.read_only or given.has("read-only"),
-            mounts=spec.mounts + _mounts(given),
+            mounts=spec.mounts + _mounts(given) + _names(spec, given, namespaces),
             init=_init(given, spec),
             limits=spec.limits + _limits(given),
             terminal=terminal,
@@ -352,16 +355,43 @@ def _mounts(given: Parsed) -> tuple[Mount, ...]:
     return tuple(found)
 
 
+def _names(spec: Spec, given: Parsed, namespaces: dict[str, str]) -> tuple[Mount, ...]:
+    """Binds of the host's files that give names to addresses, for who shares its network.
+
+    Not where one lies behind a link in the root: it leads to what the image's own programs write.
+    """
+    if namespaces.get("net") != HOST or spec.rootfs == "/" or given.has("bundle"):
+        return ()
+    taken = {each.target for each in _mounts(given)}
+    place = os.path.join(spec.rootfs, "etc")
+    if os.path.islink(place):
+        return ()
+    return tuple(
+        Mount(BIND, path, path, "ro")
+        for path in ("/etc/resolv.conf", "/etc/hosts")
+        if path not in taken and os.path.isfile(path)
+        for inside in [os.path.join(place, os.path.basename(path))]
+        if _may_lie(inside)
+    )
+
+
+def _may_lie(path: str) -> bool:
+    """Tell whether a file can be bound there: on one that is there, or where one may be made."""
+    if os.path.lexists(path):
+        return os.path.isfile(path) and not os.path.islink(path)
+    return os.access(os.path.dirname(path), os.W_OK)
+
+
 def _limits(given: Parsed) -> tuple[tuple[str, int], ...]:
     found = []
     if (text := given.last("memory")) is not None:
-        match = _SIZE.fullmatch(text)
+        match = _matched(_SIZE, text)
         size = int(match[1]) << _SIZES[match[2].lower()] if match else 0
         if not 0 < size < 1 << 62:
             raise UsageError(f"--memory takes a size such as 512m or 2g, not {text!r}")
         found.append((MEMORY, size))
     if (text := given.last("cpus")) is not None:
-        number = round(float(text) * 1000) if _CPUS.fullmatch(text) else 0
+        number = round(float(text) * 1000) if _matched(_CPUS, text) else 0
         if number < 10:
             raise UsageError(f"--cpus takes a number from 0.01 up, not {text!r}")
         found.append((CPUS, number))
@@ -370,6 +400,12 @@ def _limits(given: Parsed) -> tuple[tuple[str, int], ...]:
             raise UsageError(f"--pids-limit takes a number from 1 up, not {text!r}")
         found.append((PIDS, int(text)))
     return tuple(found)
+
+
+def _matched(pattern: str, text: str) -> re.Match[str] | None:
+    import re  # compiling these takes longer than most commands have for all their words
+
+    return re.fullmatch(pattern, text)
 
 
 def _init(given: Parsed, spec: Spec) -> bool:
@@ -385,7 +421,7 @@ def _offset(text: str | None) -> int:
     """Turn "2d", "-3h" or seconds with a fraction into nanoseconds."""
     if text is None:
         return 0
-    match = _DURATION.fullmatch(text)
+    match = _matched(_DURATION, text)
     if match is None:
         raise UsageError(f"a clock's offset is seconds, or 90m, 3h, 2d, not {text!r}")
     sign, whole, fraction, unit = match.groups()

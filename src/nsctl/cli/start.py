@@ -35,7 +35,7 @@ def main(words: list[str]) -> int:
     sys.stdout.flush()
     if len(args.names) > 1:
         return common.for_each(args.names, _in_background)
-    made = lifecycle.start(args.names[0])
+    made = lifecycle.start(args.names[0], alone=True)
     if isinstance(made, int):
         return made
     common.put([escape(args.names[0])])

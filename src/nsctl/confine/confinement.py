@@ -6,17 +6,16 @@ proc_pid_limits(5), proc_pid_attr(5).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from nsctl.errors import NsctlError, Vanished, translate
 from nsctl.kernel import cgroup, mountinfo, procfs, procstatus
-from nsctl.kernel.process import has_ended
+from nsctl.kernel.pidfd import has_ended
 from nsctl.model.namespace import IdExtent, IdMaps
 from nsctl.model.record import NamedTuple
 from nsctl.model.task import Credentials
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TypeVar
 
     _Value = TypeVar("_Value")

@@ -16,8 +16,8 @@ from nsctl.child.plan import Filter
 from nsctl.child.readers import read_filters
 from nsctl.confine.confinement import Confinement
 from nsctl.errors import KernelRefusal, NsctlError, UsageError, Vanished
-from nsctl.kernel import cgroupfs, procfs, procstatus
-from nsctl.kernel.process import has_ended
+from nsctl.kernel import procfs, procstatus
+from nsctl.kernel.pidfd import has_ended
 from nsctl.model.record import NamedTuple
 
 KERNEL, DECLARED, NONE = "kernel", "declared", "none"
@@ -215,6 +215,8 @@ def _choose(confinement: Confinement, proc_fd: int, pidfd: int) -> _Member:
 
 def _members(confinement: Confinement) -> list[int]:
     """Other processes of the same control group, in the hierarchy that has the fewest."""
+    from nsctl.kernel import cgroupfs  # where the target itself must not be stopped
+
     groups = [cgroupfs.processes(os.fsdecode(place.directory)) for place in confinement.places]
     fewest = min(groups, key=len, default=[])
     return [pid for pid in fewest if pid not in {0, confinement.pid}][:_MEMBERS_MOST]

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from nsctl.discovery.draft import ContainerSource, Draft
+from nsctl.discovery.draft import Draft
 from nsctl.errors import NsctlError, translate
 from nsctl.model.container import Container
 from nsctl.model.part import Gap, Part, PartState
 from nsctl.model.task import Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nsctl.discovery.draft import ContainerSource
 
 # A shorter id is a name that a person chose: two engines may have the same one.
 _UNIQUE_ID = 32
 _Key = str | tuple[str, str, str]
 
 
-def run(draft: Draft) -> None:
-    """Ask every engine; its daemon first, so that what state says of a container is the newer."""
+def run(draft: Draft, *, names_only: bool = False) -> None:
+    """Ask every engine; its daemon first, so that what state says of a container is the newer.
+
+    Args:
+        draft: with the processes.
+        names_only: nobody wants to know which are frozen, or whose namespaces they were brought
+            into.
+    """
     answers = _asked(draft, "daemons", draft.answers) if draft.answers is not None else []
     rows: list[Container] = []
     for name, source in draft.sources.items():
         rows += _asked(draft, name, source)
     known = _completed(_once(rows), answers)
-    if known:
+    if known and not names_only:
         from nsctl.discovery import frozen, joined
 
         known = frozen.told(draft, joined.told(draft, known))

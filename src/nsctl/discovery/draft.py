@@ -16,14 +16,15 @@ from nsctl.model.task import Task
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
+
     from nsctl.child.foreign_files import ForeignFiles
     from nsctl.child.visit import Visitor
-    from nsctl.kernel.lists import Lists
+    from nsctl.kernel.lists import Lists, Walk
     from nsctl.model.accounts import Accounts
     from nsctl.model.cgroup import CgroupHierarchy
     from nsctl.model.network import Network, Socket
 
-    ContainerSource = Callable[[Draft], Iterable[Container]]
+    ContainerSource = Callable[["Draft"], Iterable[Container]]
     """What an engine is to discovery: something that lists containers, given the processes."""
 
 _CAP_SYS_PTRACE = 19
@@ -97,7 +98,8 @@ class Draft:
         tun_nets: network namespaces of the devices that descriptors of /dev/net/tun are of.
         ahead: modules that the next steps are in, to be imported while the kernel works.
         wanted_source: "auto", "kernel" or "proc": where processes are read from.
-        lists: what the kernel's own lists held, where these were read.
+        walk: a walk of the kernel's own lists that was begun, None where /proc will do.
+        lists: what these held, where they were read.
         listing: what the procfs listed before that.
         unlisted: processes that were read from the procfs, as the kernel's lists lack them.
         covered: processes whose directory in the procfs something is mounted over.
@@ -155,6 +157,7 @@ class Draft:
         self.inside_ids: dict[int, int] = {}
         self.wanted_source = "auto"
         self.ahead: Iterable[str] = ()
+        self.walk: Walk | None = None
         self.lists: Lists | None = None
         self.listing = Listing(0, {})
         self.unlisted: list[Task] = []
@@ -218,6 +221,9 @@ class Draft:
 
     def close(self) -> None:
         """Close what was kept open, and end the helper."""
+        if self.walk is not None:
+            self.walk.close()
+            self.walk = None
         if self._foreign is not None:
             self._foreign.close()
             self._foreign = None

@@ -6,7 +6,6 @@ may have let it go on since. Only its control groups tell what is so.
 
 from __future__ import annotations
 
-
 from nsctl.discovery.draft import Draft
 from nsctl.errors import KernelRefusal, refused, vanished
 from nsctl.kernel import cgroup

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from nsctl.discovery.draft import Draft
+from nsctl.errors import Suppressed
 
 
 def run(draft: Draft) -> None:
@@ -12,5 +11,5 @@ def run(draft: Draft) -> None:
     # Where the kernel lists what sockets are of, few have to be asked, or none.
     if draft.own_numbers and draft.lists is None:
         # What asks it later starts it again, and notes why it cannot.
-        with contextlib.suppress(OSError):
+        with Suppressed(OSError):
             draft.foreign.start()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 
-from nsctl.discovery import mounted
 from nsctl.discovery.draft import Draft
 from nsctl.errors import refused, vanished
 from nsctl.kernel import statmount
@@ -22,6 +21,8 @@ _CAP_SYS_ADMIN = 21
 def run(draft: Draft) -> None:
     """Note every bind mount."""
     if draft.lists is None or draft.lists.binds is None or not draft.lists.spaces:
+        from nsctl.discovery import mounted
+
         mounted.run(draft)
         return
     # A mount that is in no namespace's list hangs on a descriptor, detached.

@@ -17,9 +17,9 @@ from nsctl.kernel.lists import (
     PF_EXITING,
     PF_KTHREAD,
     PF_WQ_WORKER,
-    CredentialsRecord,
     Lists,
     state_letter,
+    unpack_identity,
 )
 from nsctl.kernel.mountinfo import parse_line
 from nsctl.kernel.procfs import (
@@ -33,12 +33,18 @@ from nsctl.model.namespace import ABSENT, NS_LINKS, TYPES, NamespaceType
 from nsctl.model.part import Gap, Part, PartState
 from nsctl.model.task import CapabilitySets, Credentials, Task
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _TICK = 1_000_000_000 // CLOCK_TICKS
 _MNT = TYPES.index(NamespaceType.MNT)
 SPACES = struct.Struct(f"={len(NS_LINKS)}I")
 """The inodes of a record, in the order of a Task's ``ns``."""
-_UPID = struct.Struct("=i4xQ")
+_ENDED = "ZX"
+_UPID = "i12x"
 _UNCOUNTED = 0xFFFFFFFF
+_GID = 4
 _LONGEST_COMM = 15
 _NAMED = 8
 # A process that starts while /proc is being listed may be in either list alone.
@@ -81,6 +87,9 @@ class _Rows:
         self._spaces: dict[bytes, tuple[int, ...]] = {}
         self._names: dict[bytes, bytes] = {}
         self._known: dict[tuple[int, int, int], bytes] = {}
+        self._credentials: dict[tuple[bytes, bytes], Credentials] = {}
+        # What unpacks a process's numbers in that many PID namespaces.
+        self._numbers: dict[int, struct.Struct] = {}
 
     def make(self) -> None:
         """Make all rows."""
@@ -89,6 +98,8 @@ class _Rows:
         credentials = self._found.credentials
         letters: dict[tuple[int, int], str] = {}
         late: list[tuple[int, tuple[int, int, int]]] = []
+        # What it saves, of thousands, to go round a constructor that is a function of Python's.
+        new, tasks = tuple.__new__, self.tasks
         for index, record in enumerate(self._found.tasks):
             tid, pid, ppid, flags, start, state, ended, threads, euid, raw = record[:10]
             if tid != pid or pid == helper:
@@ -100,42 +111,30 @@ class _Rows:
             is_first = ns is None
             if ns is None:
                 ns = spaces[raw] = SPACES.unpack(raw)
-            if threads > 1 and letter in "ZX":
+            if letter in _ENDED and threads > 1:
                 ns = self._of_threads(pid) or ns
             # Of one that ends /proc tells other control groups (version 1) than of the others.
             key = record[12], record[13], flags & PF_EXITING
-            speaks = not flags & PF_KTHREAD and letter not in "ZX"
+            wants_groups = self._cgroups and key not in known
+            speaks = not flags & PF_KTHREAD and letter not in _ENDED
             command = None if speaks else self._silence
             wants_command = speaks and (self._commands or (self._leaders and is_first))
-            if self._cgroups and key not in known:
-                late.append((len(self.tasks), key))
-                groups, command = self._look(
-                    pid, start // _TICK, cgroup=True, command=wants_command
-                )
+            start //= _TICK
+            if wants_groups or wants_command:
+                groups, words = self._look(pid, start, cgroup=wants_groups, command=wants_command)
                 if groups is not None:
                     known[key] = groups
-                    late.pop()
-            elif wants_command:
-                _, command = self._look(pid, start // _TICK, cgroup=False, command=True)
-            self.tasks.append(
-                Task(
-                    pid,
-                    ppid,
-                    start // _TICK,
-                    letter,
-                    flags & PF_KTHREAD != 0,
-                    self._name(pid, flags, record[14]),
-                    euid,
-                    threads,
-                    ns,
-                    known.get(key),
-                    command if speaks else self._silence,
-                )
-            )
-            if credentials:
-                self._add_credentials(credentials[index])
+                elif wants_groups:
+                    late.append((len(tasks), key))
+                if speaks:
+                    command = words
+            kernel = flags & PF_KTHREAD != 0
+            name = self._name(pid, flags, record[14])
+            row = pid, ppid, start, letter, kernel, name, euid, threads, ns, known.get(key), command
+            identity = self._identity(pid, start, credentials[index]) if credentials else _UNASKED
+            tasks.append(new(Task, row + identity))
         for place, key in late:
-            self.tasks[place] = self.tasks[place]._replace(cgroup=known.get(key))
+            tasks[place] = tasks[place]._replace(cgroup=known.get(key))
 
     def _name(self, pid: int, flags: int, comm: bytes) -> bytes:
         """The name of a process, as /proc shows it."""
@@ -216,28 +215,36 @@ class _Rows:
                     return ns
         return ()
 
-    def _add_credentials(self, record: CredentialsRecord) -> None:
-        """Complete the last row."""
-        task = self.tasks[-1]
-        if record.groups > GROUPS:
-            whole = self.reader.read(task.pid) if task.pid not in self._draft.covered else None
-            if whole is not None and abs(whole.start - task.start) <= 1:
-                self.tasks[-1] = task._replace(nspids=whole.nspids, credentials=whole.credentials)
-            return
-        ids, filters = record.ids, record.filters
-        numbers = _UPID.iter_unpack(record.numbers[: record.levels * _UPID.size])
-        self.tasks[-1] = task._replace(
-            nspids=tuple(number for number, _ in numbers),
-            credentials=Credentials(
+    def _identity(self, pid: int, start: int, record: tuple[Any, ...]) -> _Identity:
+        """The numbers of a process in nested PID namespaces, and what it may do."""
+        raw, count, gids, levels, numbers = record
+        if count > GROUPS:
+            whole = self.reader.read(pid) if pid not in self._draft.covered else None
+            if whole is None or abs(whole.start - start) > 1:
+                return _UNASKED
+            return whole.nspids, whole.credentials
+        key = raw, gids[: count * _GID]
+        credentials = self._credentials.get(key)
+        if credentials is None:
+            told = unpack_identity(raw)
+            ids, filters = told.ids, told.filters
+            credentials = self._credentials[key] = Credentials(
                 uids=(ids[0], ids[1], ids[2], ids[3]),
                 gids=(ids[4], ids[5], ids[6], ids[7]),
-                groups=struct.unpack_from(f"={record.groups}I", record.gids),
-                caps=CapabilitySets._make(record.caps),
-                no_new_privs=bool(record.flags & 1),
-                seccomp=record.seccomp,
+                groups=struct.unpack_from(f"={count}I", gids),
+                caps=CapabilitySets._make(told.caps),
+                no_new_privs=bool(told.flags & 1),
+                seccomp=told.seccomp,
                 seccomp_filters=None if filters == _UNCOUNTED else filters,
-            ),
-        )
+            )
+        form = self._numbers.get(levels)
+        if form is None:
+            form = self._numbers[levels] = struct.Struct("=" + _UPID * levels)
+        return form.unpack_from(numbers), credentials
+
+
+_Identity = tuple[tuple[int, ...], Credentials | None]
+_UNASKED: _Identity = ((), None)
 
 
 def _add_unlisted(draft: Draft, by_pid: dict[int, Task], reader: TaskReader) -> None:

@@ -8,21 +8,21 @@ source, and the check on this one.
 from __future__ import annotations
 
 import importlib
-import os
 import time
 
+from nsctl.ahead import PROC
 from nsctl.discovery.draft import Draft, Listing
 from nsctl.errors import NsctlError
 from nsctl.kernel.procfs import CLOCK_TICKS
 from nsctl.model.namespace import ABSENT, TYPES
 from nsctl.model.part import Part
 
-SMALL = 150
-"""So many processes /proc tells of in the time that the kernel takes to check the programs."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nsctl.kernel.lists import Walk
 
 SOURCES = ("auto", "kernel", "proc")
 _FOLLOW = "the kernel's own lists follow the caller's PID namespace"
-_OWN = "/proc"
 
 
 def run(draft: Draft) -> None:
@@ -32,26 +32,24 @@ def run(draft: Draft) -> None:
         raise NsctlError("read from", wanted, "there is no such source", f"use {_listed(SOURCES)}")
     if wanted == "proc":
         return
-    if root != _OWN or not draft.own_numbers:
+    if root != PROC or not draft.own_numbers:
         draft.remarks.append(f"Read from {root}: {_FOLLOW}.")
         return
-    processes = os.stat(root).st_nlink
-    if processes < SMALL and wanted == "auto":
+    if draft.walk is None:
         return
-    why = _read(draft, processes)
+    why = _read(draft, draft.walk)
     if why:
         draft.remarks.append(f"Read from {root}: {why}.")
     else:
         draft.remarks.append(f"Read from the kernel's own lists and {root}.")
 
 
-def _read(draft: Draft, processes: int) -> str:
+def _read(draft: Draft, walk: Walk) -> str:
     """Read them.
 
     Returns:
         Why not, "" where they were read.
     """
-    # A small host does not pay for what makes system calls.
     from nsctl.kernel import lists
     from nsctl.kernel.lists_refusal import explain
 
@@ -59,23 +57,24 @@ def _read(draft: Draft, processes: int) -> str:
     files = lists.SOME_FILES if Part.DESCRIPTORS in parts else 0
     if files and Part.NET_SOCKETS in parts:
         files = lists.ALL_SOCKETS
-    credentials = Part.CREDENTIALS in parts
     try:
-        with lists.Walk(processes, files=files, credentials=credentials) as walk:
-            # Whatever is listed here and lives on must be in the kernel's lists, and the other
-            # way round.
-            now = draft.start_of(int(time.clock_gettime(time.CLOCK_BOOTTIME) * CLOCK_TICKS))
-            draft.listing = Listing(now, draft.proc.numbered())
-            for module in draft.ahead:
-                importlib.import_module(module)
-            found = walk.read()
-        rings = any(file.kind == lists.RING for file in found.files)
+        # Whatever is listed here and lives on must be in the kernel's lists, and the other way
+        # round.
+        now = draft.start_of(int(time.clock_gettime(time.CLOCK_BOOTTIME) * CLOCK_TICKS))
+        draft.listing = Listing(now, draft.proc.numbered())
+        walk.begin(files)
+        for module in draft.ahead:
+            importlib.import_module(module)
+        found = walk.read()
+        rings = any(file[0] == lists.RING for file in found.files)
         if rings and files == lists.SOME_FILES and Part.RINGS in parts:
             # Which of its sockets only a ring has, the list of all sockets tells.
-            files = lists.ALL_SOCKETS
-            found = lists.read(processes, files=files, credentials=credentials)
+            found = walk.read(lists.ALL_SOCKETS)
     except OSError as error:
         return f"the kernel's own lists {explain(error, draft.reader.caps)[0]}"
+    finally:
+        walk.close()
+        draft.walk = None
     if found.level:
         return f"{_FOLLOW}, which is not the initial one"
     draft.lists = found

@@ -6,7 +6,8 @@ import importlib
 import os
 import time
 
-from nsctl.discovery.draft import ContainerSource, Draft, Step
+from nsctl import ahead
+from nsctl.discovery.draft import Draft, Step
 from nsctl.errors import NsctlError, translate
 from nsctl.kernel.procfs import ProcFs
 from nsctl.model.namespace import Namespace
@@ -16,6 +17,9 @@ from nsctl.model.snapshot import Snapshot
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+    from nsctl.discovery.draft import ContainerSource
+    from nsctl.kernel.lists import Walk
 
 STEPS: tuple[Step, ...] = (
     Step("reader", None, ()),
@@ -79,6 +83,7 @@ def take(
     sources: Mapping[str, ContainerSource] | None = None,
     answers: ContainerSource | None = None,
     source: str = "auto",
+    walk: Walk | None = None,
 ) -> Snapshot:
     """Take a snapshot of this host.
 
@@ -89,6 +94,7 @@ def take(
         answers: what engines' daemons say, which adds to that; asked before the sources.
         source: "kernel" for the kernel's own lists, as far as it lets them be walked, "proc" for
             /proc alone, "auto" for what is faster.
+        walk: from `nsctl.ahead.begin`, which it closes.
 
     Returns:
         The snapshot.
@@ -99,6 +105,13 @@ def take(
     """
     proc = ProcFs(proc_root)
     draft = Draft(proc, needed(parts), dict(sources or {}))
+    credentials = Part.CREDENTIALS in draft.parts
+    if walk is not None and walk.credentials != credentials:
+        walk.close()
+        walk = None
+    if walk is None and proc_root == ahead.PROC:
+        walk = ahead.begin(source, credentials=credentials)
+    draft.walk = walk
     draft.answers = answers
     draft.wanted_source = source
     began = time.time()
@@ -156,11 +169,9 @@ def take(
 def _held(draft: Draft) -> list[Namespace]:
     """All namespaces with what keeps them alive, by inode."""
     # Few namespaces of many have a holder.
-    rows = [
-        namespace._replace(holders=tuple(held)) if (held := draft.holders.get(key)) else namespace
-        for key, namespace in draft.namespaces.items()
-    ]
-    return sorted(rows, key=lambda namespace: namespace.id.ino)
+    for key, held in draft.holders.items():
+        draft.namespaces[key] = draft.namespaces[key]._replace(holders=tuple(held))
+    return sorted(draft.namespaces.values(), key=lambda namespace: namespace.id.ino)
 
 
 def _boot(proc: ProcFs) -> tuple[str, float]:

@@ -7,10 +7,10 @@ left out: both are normal.
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 from nsctl.discovery.draft import Draft
+from nsctl.errors import Suppressed
 from nsctl.kernel.procfs import (
     COMMAND_LIMIT,
     ProcStat,
@@ -111,7 +111,7 @@ class TaskReader:
         elif self._leaders and ns not in self._led:
             # What is refused here is noted where leaders are looked for.
             self._led.add(ns)
-            with contextlib.suppress(PermissionError):
+            with Suppressed(PermissionError):
                 command = b"" if stat.kernel else read_record("cmdline", directory, COMMAND_LIMIT)
         nspids: tuple[int, ...] = ()
         credentials: Credentials | None = None

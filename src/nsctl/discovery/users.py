@@ -5,13 +5,14 @@ from __future__ import annotations
 import pwd
 
 from nsctl.discovery.draft import Draft
+from nsctl.model.part import Part
 
 
 def run(draft: Draft) -> None:
     """Look up the names of the user ids met."""
     uids = {task.owner for task in draft.tasks}
-    uids.update(ns.owner_uid for ns in draft.namespaces.values() if ns.owner_uid is not None)
-    for namespace in draft.namespaces.values():
+    uids.update([ns.owner_uid for ns in draft.namespaces.values() if ns.owner_uid is not None])
+    for namespace in draft.namespaces.values() if Part.IPC_OBJECTS in draft.parts else ():
         if namespace.ipc is not None:
             objects = namespace.ipc
             uids.update(each.rights.uid for each in objects.memory)

@@ -18,12 +18,12 @@ order of the machine.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
 
 from nsctl.model.record import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from typing import TypeVar
 
     Taken = TypeVar("Taken")

@@ -8,13 +8,18 @@ below its own.
 
 from __future__ import annotations
 
-from nsctl.engines.cgroup_names import CgroupName, names
 from nsctl.engines.survey import Survey
 from nsctl.model.container import Container
 from nsctl.model.task import Task
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nsctl.engines.cgroup_names import CgroupName
+
 _SHORT = 12
 _LONG_ID = 64
+# Without one of these, a long component or an escape no path names a container.
+_WORDS = (b"docker", b"libpod", b"cri", b"lxc", b"nspawn", b"machine", b"\\x")
 
 
 def containers(survey: Survey) -> list[Container]:
@@ -32,8 +37,7 @@ def containers(survey: Survey) -> list[Container]:
         if not task.cgroup or task.state in "ZX":
             continue
         if task.cgroup not in seen:
-            found = names(task.cgroup)
-            seen[task.cgroup] = found[0] if found else None
+            seen[task.cgroup] = _outermost(task.cgroup)
         name = seen[task.cgroup]
         if name is None:
             continue
@@ -57,3 +61,25 @@ def containers(survey: Survey) -> list[Container]:
         )
         for name, task in oldest.values()
     ]
+
+
+def _outermost(cgroup: bytes) -> CgroupName | None:
+    """The container that control groups name, the outermost of several; None where none."""
+    if not may_name(cgroup):
+        return None
+    # What takes names apart takes longer to import than a host without containers has groups.
+    from nsctl.engines.cgroup_names import names
+
+    found = names(cgroup)
+    return found[0] if found else None
+
+
+def may_name(cgroup: bytes) -> bool:
+    """Tell whether control groups may name a container; if not they certainly do not.
+
+    Args:
+        cgroup: a process's /proc/PID/cgroup, whole.
+    """
+    if any(word in cgroup for word in _WORDS):
+        return True
+    return any(len(component) >= _LONG_ID for component in cgroup.split(b"/"))

@@ -14,9 +14,12 @@ Sources: cgroups(7), systemd.slice(5), systemd.scope(5), and the engines' docume
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from nsctl.model.record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class CgroupName(NamedTuple):

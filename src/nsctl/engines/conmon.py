@@ -7,13 +7,16 @@ name, and where its bundle is.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 
 from nsctl.engines.fields import is_id
 from nsctl.engines.state_files import View
 from nsctl.engines.survey import Survey
 from nsctl.model.record import NamedTuple
 from nsctl.model.task import Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # Options without a value; all others have one.
 _FLAGS = frozenset(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Iterable, Mapping
 
 from nsctl.engines import boltdb, oci_spec
 from nsctl.engines import shims as containerd_shims
@@ -22,6 +21,10 @@ from nsctl.model.container import Container
 from nsctl.model.record import NamedTuple
 from nsctl.model.storage import DataRoot
 from nsctl.model.task import Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
 
 ENGINE = "containerd"
 

@@ -7,14 +7,16 @@ configurations (``io.kubernetes.cri.*``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from nsctl.engines import oci_spec
 from nsctl.engines.containerd import Found, found, process_of
 from nsctl.engines.fields import number, pairs
 from nsctl.engines.shims import KUBERNETES
 from nsctl.engines.survey import Survey
 from nsctl.model.container import Container
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ENGINE = "cri"
 

@@ -9,27 +9,38 @@ State of a container: ``containers/ID/config.v2.json`` and ``hostconfig.json``.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
-
 from nsctl.engines import shims as containerd_shims
-from nsctl.engines.fields import Fields, below, flag, number, pairs, rows, seconds, text, texts
-from nsctl.engines.roots import root_of
+from nsctl.engines.fields import (
+    Fields,
+    below,
+    flag,
+    is_id,
+    number,
+    pairs,
+    rows,
+    seconds,
+    text,
+    texts,
+)
 from nsctl.engines.shims import MOBY, Shim
 from nsctl.engines.survey import Survey, View, option
 from nsctl.model.container import Container
 from nsctl.model.record import NamedTuple
-from nsctl.model.storage import DataRoot
 from nsctl.model.task import Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from nsctl.model.storage import DataRoot
 
 ENGINE = "docker"
 
 _DEFAULT_ROOT = "/var/lib/docker"
 _DEFAULT_CONFIG = "/etc/docker/daemon.json"
-_ID = re.compile(r"[0-9a-f]{64}")
-_REMAPPED = re.compile(r"([0-9]{1,10})\.[0-9]{1,10}")
 _SHORT = 12
-_FILE_OF = re.compile(r"(/.+)/containers/([0-9a-f]{64})/(?:hostname|hosts|resolv\.conf)")
+_FILES_OF = frozenset({"hostname", "hosts", "resolv.conf"})
+_UID_DIGITS = 10
 
 
 class _Root(NamedTuple):
@@ -129,11 +140,24 @@ def _root_of(survey: Survey, shim: Shim) -> str:
         return ""
     config = containerd_shims.config(survey, shim.view, shim.bundle, ENGINE)
     for mount in rows(config, "mounts"):
-        match = _FILE_OF.fullmatch(text(mount, "source"))
-        if match is not None and match[2] == shim.id:
-            parent, _, name = match[1].rpartition("/")
-            return parent if _REMAPPED.fullmatch(name) else match[1]
+        directory, _, file = text(mount, "source").rpartition("/")
+        root = directory.removesuffix(f"/containers/{shim.id}")
+        if file in _FILES_OF and root != directory and len(root) > 1 and is_id(shim.id):
+            parent, _, name = root.rpartition("/")
+            return root if _remapped_to(name) is None else parent
     return ""
+
+
+def _remapped_to(name: str) -> int | None:
+    """Which user's root a directory UID.GID is, None for one that is called otherwise."""
+    uid, dot, gid = name.partition(".")
+    if dot and all(_is_number(word) for word in (uid, gid)):
+        return int(uid)
+    return None
+
+
+def _is_number(word: str) -> bool:
+    return word.isascii() and word.isdecimal() and len(word) <= _UID_DIGITS
 
 
 def _read_root(
@@ -156,11 +180,14 @@ def _read_root(
     known.add(key)
     places = {path: 0}
     for name in survey.list(root.view, path, ENGINE):
-        if match := _REMAPPED.fullmatch(name):
-            places[f"{path}/{name}"] = int(match[1])
+        owner = _remapped_to(name)
+        if owner is not None:
+            places[f"{path}/{name}"] = owner
     served: set[int] = set()
     for place, owner in places.items():
-        states = _states(survey, root, f"{place}/containers", owner)
+        states, passed_over = _states(survey, root, f"{place}/containers", owner, by_id)
+        others = (_shim_of(root, by_id[container_id]) for container_id in passed_over)
+        served |= {shim.task.pid for shim in others if shim is not None}
         names = {state.id: text(state.config, "Name").lstrip("/") for state in states}
         for state in states:
             shim = _shim_of(root, by_id.get(state.id, ()))
@@ -172,22 +199,38 @@ def _read_root(
     return served
 
 
-def _states(survey: Survey, root: _Root, place: str, owner: int) -> list[_State]:
-    """Read the state files of all containers in a directory."""
-    found = []
+def _states(
+    survey: Survey, root: _Root, place: str, owner: int, running: Collection[str]
+) -> tuple[list[_State], list[str]]:
+    """Read the state files of all containers in a directory.
+
+    Returns:
+        What they hold; and the ids of those that run and are not looked for.
+    """
+    found, passed_over = [], []
     for container_id in survey.list(root.view, place, ENGINE):
-        if not _ID.fullmatch(container_id):
+        if not is_id(container_id) or (survey.wanted and container_id not in running):
             continue
         below_it = f"{place}/{container_id}"
-        config = survey.read_json(root.view, f"{below_it}/config.v2.json", ENGINE, owner=owner)
+        path = f"{below_it}/config.v2.json"
+        raw = survey.read(root.view, path, ENGINE, owner=owner)
+        if raw is None:
+            continue
+        if not survey.may_be_wanted(container_id, raw):
+            passed_over.append(container_id)
+            continue
+        config = survey.json_of(raw, path, ENGINE)
         if config is None:
             continue
         if text(config, "ID") != container_id:
-            survey.note(ENGINE, f"{below_it}/config.v2.json", "it tells of another container")
+            survey.note(ENGINE, path, "it tells of another container")
             continue
-        wanted = survey.read_json(root.view, f"{below_it}/hostconfig.json", ENGINE, owner=owner)
+        wanted = None
+        if not survey.wanted:
+            path = f"{below_it}/hostconfig.json"
+            wanted = survey.read_json(root.view, path, ENGINE, owner=owner)
         found.append(_State(container_id, config, wanted or {}))
-    return found
+    return found, passed_over
 
 
 def _row(
@@ -202,7 +245,7 @@ def _row(
         id=state.id,
         image=text(config, "Image"),
         state=_state_word(said, is_running=first is not None),
-        created=seconds(text(state.config, "Created")),
+        created=0.0 if survey.wanted else seconds(text(state.config, "Created")),
         pod=_pod(config),
         labels=pairs(config, "Labels"),
         declared=tuple(_declared(state, names, users).items()),
@@ -222,7 +265,7 @@ def _shim_of(root: _Root, candidates: Iterable[Shim]) -> Shim | None:
 
 def _of(survey: Survey, shim: Shim) -> Container | None:
     """A row of what a shim alone tells."""
-    if not _ID.fullmatch(shim.id):
+    if not is_id(shim.id) or not survey.may_be_wanted(shim.id, b""):
         return None
     pid = containerd_shims.init_pid(survey, shim.view, shim.bundle, ENGINE) if shim.bundle else 0
     first = survey.process(pid, shim.task) if pid else None
@@ -345,6 +388,8 @@ def data_roots(survey: Survey) -> Iterator[DataRoot]:
     Yields:
         The host's default place too, which need not exist.
     """
+    from nsctl.engines.roots import root_of
+
     for root in _roots(survey):
         yield root_of(ENGINE, root.view, root.path, root.daemon)
     for shim in containerd_shims.shims(survey):

@@ -16,7 +16,7 @@ import stat
 
 from nsctl.engines.fields import Fields, below, flag, number, parse, rows, text, texts
 from nsctl.errors import NsctlError
-from nsctl.kernel.mount import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
+from nsctl.kernel.below import open_below
 from nsctl.kernel.procfs import parse_stat, parse_status, read_file
 from nsctl.model import capabilities
 from nsctl.model.container import Container
@@ -111,8 +111,7 @@ def _read(monitor: int, top: str, path: str, container: Container) -> Fields | N
     """Read a file below the monitor's root or working directory, which root or its user owns."""
     directory = os.open(top, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=monitor)
     try:
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
-        fd = openat2(directory, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+        fd = open_below(directory, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except FileNotFoundError:
         return None
     finally:

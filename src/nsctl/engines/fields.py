@@ -7,15 +7,21 @@ text that leaves here holds what UTF-8 cannot (JSON's ``\ud800``).
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+import sys
 
-Fields = Mapping[str, object]
-"""A JSON object, of which nothing is known."""
+from nsctl.errors import Suppressed
 
-_TIME = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d{1,12})?(Z|[+-]\d\d:\d\d)", re.ASCII
-)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    Fields = Mapping[str, object]
+    """A JSON object, of which nothing is known."""
+else:
+    Fields = dict
+
+
+_TIME = r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d{1,12})?(Z|[+-]\d\d:\d\d)"
 _NUMBER_LIMIT = 1 << 63
 _ID_SIZE = 64
 
@@ -26,10 +32,8 @@ def parse(raw: bytes) -> Fields:
     Raises:
         ValueError: it is none; in words.
     """
-    import json
-
     try:
-        found = json.loads(raw)
+        found = load(raw)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except ValueError:
@@ -45,10 +49,8 @@ def parse_rows(raw: bytes) -> list[Fields]:
     Raises:
         ValueError: it is no list; in words.
     """
-    import json
-
     try:
-        found = json.loads(raw)
+        found = load(raw)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except ValueError:
@@ -56,6 +58,47 @@ def parse_rows(raw: bytes) -> list[Fields]:
     if not isinstance(found, list):
         raise ValueError("it is JSON, but no list")  # noqa: TRY004  (as above)
     return [row for row in found if isinstance(row, dict)]
+
+
+class _Settings:
+    """What the standard library's scanner in C is told, as json.JSONDecoder does it."""
+
+    strict = True
+    object_hook = None
+    object_pairs_hook = None
+    parse_float = float
+    parse_int = int
+    parse_constant = float
+
+
+def load(raw: bytes) -> object:
+    """Do as json.loads, without that module, whose import takes 3 ms.
+
+    Its scanner is used as it is. What needs more than that, such as another encoding, is left to the
+    module, and so are errors: some are lost while that one is not there.
+
+    Args:
+        raw: the text.
+
+    Raises:
+        ValueError: it is no JSON.
+        RecursionError: it is nested too deeply.
+    """
+    # A debugging build of Python makes an end of a lost error.
+    is_plain = raw.startswith((b"{", b"[")) and raw[1:2] != b"\0"
+    if is_plain and not hasattr(sys, "gettotalrefcount"):
+        with Suppressed(ImportError):  # another Python than CPython
+            from _json import make_scanner
+
+            text = raw.decode("utf-8", "surrogatepass")
+            scan = make_scanner(_Settings)  # type: ignore[arg-type]  # it takes what has these
+            with Suppressed(StopIteration, SystemError):
+                found, end = scan(text, 0)
+                if not text[end:].strip(" \t\n\r"):
+                    return found
+    import json
+
+    return json.loads(raw)
 
 
 def parse_toml(raw: bytes) -> Fields:
@@ -150,7 +193,11 @@ def seconds(written: str) -> float:
         The seconds; 0 for what is no such time, and for times before 1970 (engines written in Go
         say 0001-01-01 for "never").
     """
-    match = _TIME.fullmatch(written)
+    if not written:
+        return 0.0
+    import re  # whoever looks for one container by its name needs no times
+
+    match = re.fullmatch(_TIME, written, re.ASCII)
     if match is None:
         return 0.0
     year, month, day, hour, minute, second = (int(match[place]) for place in range(1, 7))

@@ -9,7 +9,6 @@ stands in the control group ``lxc.payload.NAME`` too.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
 
 from nsctl.engines.roots import root_of
 from nsctl.engines.state_files import View
@@ -17,6 +16,10 @@ from nsctl.engines.survey import Survey
 from nsctl.model.container import Container
 from nsctl.model.storage import DataRoot
 from nsctl.model.task import Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ENGINE = "lxc"
 DEFAULT_PATH = "/var/lib/lxc"

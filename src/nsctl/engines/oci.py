@@ -14,7 +14,6 @@ is told under the engine's name, as far as its annotations name the engine.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 from nsctl.engines.fields import Fields, below, number, pairs, seconds, text, texts
 from nsctl.engines.oci_spec import Declared, of_config, of_runc_state
@@ -26,6 +25,10 @@ from nsctl.model.container import Container
 from nsctl.model.namespace import TYPES, NamespaceType
 from nsctl.model.record import NamedTuple
 from nsctl.model.task import Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 RUNTIMES = ("runc", "crun")
 USERS = "/run/user"

@@ -12,9 +12,11 @@ Sources: the OCI runtime specification's config.md and config-linux.md, and for 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from nsctl.engines.fields import Fields, below, flag, rows, text, texts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Declared = tuple[tuple[str, str], ...]
 

@@ -116,7 +116,7 @@ def encode(state: State) -> bytes:
     """Write a state as its file holds it."""
     import json  # whoever has no container of ours does without it
 
-    return json.dumps({"version": VERSION, **state._asdict()}, indent=1).encode()
+    return json.dumps({"version": VERSION, **state._asdict()}).encode()
 
 
 def decode(raw: bytes, path: str) -> State:
@@ -152,7 +152,8 @@ def decode(raw: bytes, path: str) -> State:
         raise _damaged(path, "there is no such status")
     if not is_name(fields["name"]) or not _is_id(fields["id"]):
         raise _damaged(path, "its name or id is none that nsctl gives")
-    if not _is_text(fields):
+    # Whatever stands for a surrogate has one of these: an escape, or the first byte of one.
+    if (b"\\ud" in raw.lower() or b"\xed" in raw) and not _is_text(fields):
         raise _damaged(path, "it has a text that no bytes stand for")
     if not all(isinstance(group, str) for group in fields["cgroup_dirs"]):
         raise _damaged(path, "cgroup_dirs is of another type")

@@ -9,17 +9,20 @@ user namespace that he made; his containers are called NAME@UID; and reading has
 from __future__ import annotations
 
 import os
-import re
 import stat
 import time
-from collections.abc import Iterable, Iterator
 
 from nsctl.engines import own
 from nsctl.errors import NsctlError, refused, vanished
 from nsctl.kernel import nsfs, procfs
 from nsctl.model.container import Container
 
-_PLACE = re.compile(r"nsctl-([0-9]{1,10})")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_PREFIX = "nsctl-"
+_DIGITS = 10
 _SECONDS = 1.0
 _SHARES = 5
 
@@ -32,11 +35,15 @@ def directories() -> list[str]:
     """
     found = [(name, f"/run/user/{name}/nsctl") for name in _names("/run/user")]
     found += [
-        (match[1], f"/tmp/{match[0]}")  # noqa: S108  (owner and mode are checked at every use)
-        for match in map(_PLACE.fullmatch, _names("/tmp"))  # noqa: S108
-        if match
+        (name.removeprefix(_PREFIX), f"/tmp/{name}")  # noqa: S108  (owner and mode are checked at every use)
+        for name in _names("/tmp")  # noqa: S108
+        if name.startswith(_PREFIX)
     ]
-    return [path for uid, path in found if uid.isdecimal() and _belongs(path, int(uid))]
+    return [path for uid, path in found if _is_uid(uid) and _belongs(path, int(uid))]
+
+
+def _is_uid(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= _DIGITS
 
 
 def _belongs(path: str, uid: int) -> bool:

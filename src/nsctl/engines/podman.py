@@ -14,7 +14,6 @@ was given.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
 
 from nsctl.engines.conmon import conmon_of, first_process
 from nsctl.engines.fields import (
@@ -31,14 +30,18 @@ from nsctl.engines.fields import (
     text,
 )
 from nsctl.engines.oci_spec import of_config
-from nsctl.engines.podman_db import Record, records_of
-from nsctl.engines.roots import root_of
 from nsctl.engines.state_files import View
 from nsctl.engines.survey import Survey
 from nsctl.model.container import Container
 from nsctl.model.record import NamedTuple
-from nsctl.model.storage import DataRoot
 from nsctl.model.task import Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from nsctl.engines.podman_db import Record
+    from nsctl.model.storage import DataRoot
 
 ENGINE = "podman"
 DEFAULT_GRAPH = "/var/lib/containers/storage"
@@ -176,6 +179,8 @@ def _configured(survey: Survey, host: View) -> str:
 
 
 def _rows(survey: Survey, store: Store) -> Iterator[Container]:
+    from nsctl.engines.podman_db import records_of
+
     records = records_of(survey, store.view, store.graph)
     if records is None:
         yield from _rows_without_database(survey, store)
@@ -337,5 +342,7 @@ def _pod_of(infra: Monitor | None) -> str:
 
 def data_roots(survey: Survey) -> Iterator[DataRoot]:
     """The stores that monitors tell of, and root's usual one; see `nsctl.engines.docker`."""
+    from nsctl.engines.roots import root_of
+
     for store in _stores(survey):
         yield root_of(ENGINE, store.view, store.graph, None)

@@ -8,13 +8,15 @@ state of a container as JSON. The file may be written to, or be another user's: 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from nsctl.engines import boltdb, sqlitedb
 from nsctl.engines.fields import Fields, is_id, parse, text
 from nsctl.engines.state_files import View
 from nsctl.engines.survey import Survey
 from nsctl.model.record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ENGINE = "podman"
 

@@ -14,7 +14,10 @@ seen; the file beside it tells that there is one.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LIMIT = 64 << 20
 """Bytes of a file, and bytes that are looked at in it."""

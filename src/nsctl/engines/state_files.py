@@ -128,8 +128,10 @@ class StateFiles:
     ) -> Fields | None:
         """Read a state file that is a JSON object; see `read`. A half-written one is noted."""
         raw = self.read(view, path, engine, limit=limit, owner=owner)
-        if raw is None:
-            return None
+        return None if raw is None else self.json_of(raw, path, engine)
+
+    def json_of(self, raw: bytes, path: str, engine: str) -> Fields | None:
+        """Parse what `read` gave; see `read_json`."""
         try:
             return parse(raw)
         except ValueError as error:

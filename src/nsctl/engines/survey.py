@@ -11,7 +11,6 @@ What could not be read is noted (`Survey.note`) and is no reason to stop.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
 
 from nsctl.engines.state_files import StateFiles, Trust, View
 from nsctl.errors import refused, vanished
@@ -20,6 +19,10 @@ from nsctl.model.container import Container
 from nsctl.model.namespace import ABSENT, TYPES, UNREADABLE, NamespaceType
 from nsctl.model.snapshot import Reader, Reference
 from nsctl.model.task import Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 __all__ = ["Survey", "Trust", "View", "option", "options"]
 
@@ -53,9 +56,22 @@ class Survey(StateFiles):
         reference: as given.
         running_only: who asks wants containers that run and how they are called, and nothing that
             must be looked for besides.
+        wanted: of those only the ones that this is the name, id or beginning of the id of are
+            looked for, and no more than what they are called, where they are told apart at little
+            cost; "" for all.
     """
 
     running_only = False
+    wanted = ""
+
+    def may_be_wanted(self, container_id: str, raw: bytes) -> bool:
+        """Tell whether a container can be the one that is looked for.
+
+        Args:
+            container_id: its id.
+            raw: the file that its name stands in.
+        """
+        return container_id.startswith(self.wanted) or os.fsencode(self.wanted) in raw
 
     def __init__(
         self,
@@ -67,19 +83,23 @@ class Survey(StateFiles):
     ) -> None:
         super().__init__(reader)
         self.proc = proc
-        self._rows = {task.pid: task for task in tasks}
+        self._rows: dict[int, Task] = {}
         self.reference = reference
         self._shift = shift
         self._by_comm: dict[bytes, list[Task]] = {}
         self._children: dict[int, list[Task]] = {}
-        for task in self._rows.values():
-            if not task.kernel and task.state not in _ENDED:
-                self._by_comm.setdefault(task.comm, []).append(task)
-            self._children.setdefault(task.ppid, []).append(task)
         self._trust: dict[int, Trust | None] = {}
         self._commands: dict[int, tuple[str, ...]] = {}
         self._nspids: dict[int, tuple[int, ...]] = {}
         self._numbers: dict[int, dict[int, Task]] = {}
+        for task in tasks:
+            self._add(task)
+
+    def _add(self, task: Task) -> None:
+        self._rows[task.pid] = task
+        if not task.kernel and task.state not in _ENDED:
+            self._by_comm.setdefault(task.comm, []).append(task)
+        self._children.setdefault(task.ppid, []).append(task)
 
     # --- Processes ---------------------------------------------------------------------------
 
@@ -195,7 +215,7 @@ class Survey(StateFiles):
         trust = _HOST_TRUST if by is None else self.trust(by)
         is_host = trust is not None and trust.kind == "host"
         groups: tuple[str, ...] = ()
-        if first is not None and first.cgroup:
+        if first is not None and first.cgroup and not self.wanted:
             from nsctl.engines.cgroup_names import groups_of
 
             above = b"" if is_host or by is None else by.cgroup or b""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Callable, Sequence
 
 from nsctl.child.plan import Plan
 from nsctl.child.stage2 import object_path, open_stage2
@@ -15,13 +13,18 @@ from nsctl.enter.joining import Joining, joining_of
 from nsctl.enter.request import CALLER, FOLLOW, TARGET, Request
 from nsctl.errors import KernelRefusal, NsctlError, refused
 from nsctl.kernel import cgroup, procfs
+from nsctl.kernel.signals import signal
 from nsctl.model.execution import Execution
 from nsctl.model.namespace import NamespaceType
 from nsctl.model.record import NamedTuple
 from nsctl.targets.execution import execution_of
 
-Say = Callable[[str], None]
-"""Called with a sentence for whoever asked."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Say = Callable[[str], None]
+    """Called with a sentence for whoever asked."""
 
 _STREAMS = (0, 1, 2)
 

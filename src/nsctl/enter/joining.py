@@ -6,10 +6,11 @@ are of one and the same process whatever becomes of its number.
 
 from __future__ import annotations
 
+import os
+
 from nsctl.child.plan import Join
 from nsctl.enter.request import Request
 from nsctl.errors import KernelRefusal, Vanished, translate
-from nsctl.kernel import nsfs
 from nsctl.kernel.procfs import read_ns_links
 from nsctl.model.namespace import ABSENT, TYPES, UNREADABLE, NamespaceType
 from nsctl.model.record import NamedTuple
@@ -69,7 +70,7 @@ def joining_of(request: Request) -> Joining:
         if mask:
             calls.append(Join(request.process.pidfd, mask))
     for fd, kind in given:
-        if nsfs.inode(fd) == own[TYPES.index(kind)]:
+        if os.fstat(fd).st_ino == own[TYPES.index(kind)]:
             same.add(kind)
             continue
         calls.append(Join(fd, kind.clone_flag))

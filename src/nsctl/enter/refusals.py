@@ -8,7 +8,7 @@ import os
 from nsctl.child.report import Failure
 from nsctl.errors import NsctlError, Vanished, refused
 from nsctl.kernel import nsfs
-from nsctl.kernel.process import has_ended
+from nsctl.kernel.pidfd import has_ended
 from nsctl.model.namespace import TYPES, NamespaceType
 
 TYPE_CHECKING = False

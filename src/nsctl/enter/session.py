@@ -6,20 +6,26 @@ standard streams, over which it says that it is ready; who said so is the kernel
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import select
-import signal
-from collections.abc import Callable, Iterator, Sequence
 
 from nsctl.child.plan import Plan, Terminal
 from nsctl.child.relay import TERMINAL, Streams
 from nsctl.child.report import understand
 from nsctl.child.stage2 import spawn_stage2
-from nsctl.errors import KernelRefusal, NsctlError, translate
+from nsctl.errors import KernelRefusal, NsctlError, Suppressed, translate
 from nsctl.kernel import scm
+from nsctl.kernel.signals import signal
 from nsctl.model.record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Self
+
+    Move = Callable[[int], None]
+    """Called with the command's PID when it is ready and before it runs."""
 
 _RECORD_MOST = 64
 _FORWARDED = (
@@ -31,20 +37,46 @@ _FORWARDED = (
     signal.SIGUSR2,
 )
 
-Move = Callable[[int], None]
-"""Called with the command's PID when it is ready and before it runs."""
 
-
-class _Wakeup(NamedTuple):
-    """Signals that arrived.
+class _Wakeup:
+    """Collects signals instead of dying of them, in a ``with`` around the command's whole life.
 
     Attributes:
         fd: becomes readable at one, -1 outside the main thread, which alone gets any.
         arrived: their numbers, oldest first.
     """
 
-    fd: int
-    arrived: list[int]
+    def __init__(self) -> None:
+        self.fd = -1
+        self.arrived: list[int] = []
+        self._writing = -1
+        self._woken = -1
+        self._previous: dict[int, signal._HANDLER] = {}
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        try:
+            signal.signal(signal.SIGCHLD, signal.getsignal(signal.SIGCHLD) or signal.SIG_DFL)
+        except ValueError:
+            return self  # another thread than the first: signals are not for it
+        self.fd, self._writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._previous = {
+            number: signal.signal(number, lambda got, _: self.arrived.append(got))
+            for number in (*_FORWARDED, signal.SIGWINCH, signal.SIGTSTP, signal.SIGCHLD)
+            if number == signal.SIGCHLD or signal.getsignal(number) != signal.SIG_IGN
+        }
+        self._woken = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave signals as they were."""
+        if self.fd < 0:
+            return
+        signal.set_wakeup_fd(self._woken)
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        os.close(self.fd)
+        os.close(self._writing)
 
 
 class _Interrupted(Exception):
@@ -89,7 +121,7 @@ def run(program: int, plan: Plan, fds: Sequence[int], move: Move, owner: tuple[i
     streams = Streams(fds, relays_null=True)
     try:
         streams.give_to(*owner)
-        with _wakeup() as wake:
+        with _Wakeup() as wake:
             try:
                 started = _start(program, plan, streams, move, wake)
             except _Interrupted as interrupted:
@@ -120,9 +152,9 @@ def _start(program: int, plan: Plan, streams: Streams, move: Move, wake: _Wakeup
         try:
             started = _follow(ours, stage, plan, move, wake)
         except BaseException:
-            with contextlib.suppress(ProcessLookupError):
+            with Suppressed(ProcessLookupError):
                 os.kill(stage, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
+            with Suppressed(ChildProcessError):
                 os.waitpid(stage, 0)
             raise
         if terminal >= 0:
@@ -204,11 +236,11 @@ def _follow(report: int, stage: int, plan: Plan, move: Move, wake: _Wakeup) -> S
 def _release(report: int, started: Started, wake: _Wakeup) -> None:
     """Let the command start, and see whether it did."""
     try:
-        with contextlib.suppress(BrokenPipeError):  # it was killed meanwhile: its status says so
+        with Suppressed(BrokenPipeError):  # it was killed meanwhile: its status says so
             os.write(report, b"!")
         understand(_receive(report, wake).data)
     except (OSError, NsctlError, _Interrupted) as error:
-        with contextlib.suppress(ProcessLookupError):
+        with Suppressed(ProcessLookupError):
             signal.pidfd_send_signal(started.pidfd, signal.SIGKILL)
         os.waitid(os.P_PIDFD, started.pidfd, os.WEXITED)
         os.close(started.pidfd)
@@ -236,32 +268,6 @@ def _receive(report: int, wake: _Wakeup) -> scm.Message:
 
 
 # --- Waiting -------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _wakeup() -> Iterator[_Wakeup]:
-    """Collect signals instead of dying of them, from before the command exists until its end."""
-    arrived: list[int] = []
-    try:
-        signal.signal(signal.SIGCHLD, signal.getsignal(signal.SIGCHLD) or signal.SIG_DFL)
-    except ValueError:
-        yield _Wakeup(-1, [])  # another thread than the first: signals are not for it
-        return
-    reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    previous = {
-        number: signal.signal(number, lambda got, _: arrived.append(got))
-        for number in (*_FORWARDED, signal.SIGWINCH, signal.SIGTSTP, signal.SIGCHLD)
-        if number == signal.SIGCHLD or signal.getsignal(number) != signal.SIG_IGN
-    }
-    woken = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    try:
-        yield _Wakeup(reading, arrived)
-    finally:
-        signal.set_wakeup_fd(woken)
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-        os.close(reading)
-        os.close(writing)
 
 
 def _wait(started: Started, streams: Streams, wake: _Wakeup) -> int:
@@ -312,5 +318,5 @@ def _pass_on(started: Started, streams: Streams, arrived: list[int]) -> None:
         elif number != signal.SIGCHLD:
             # A terminal's key would not stop who leads a session.
             sent = signal.SIGSTOP if number == signal.SIGTSTP else number
-            with contextlib.suppress(ProcessLookupError):
+            with Suppressed(ProcessLookupError):
                 signal.pidfd_send_signal(started.pidfd, sent)

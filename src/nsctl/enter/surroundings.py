@@ -12,7 +12,7 @@ import os
 
 from nsctl.child.readers import read_files
 from nsctl.errors import translate
-from nsctl.kernel.process import has_ended
+from nsctl.kernel.pidfd import has_ended
 from nsctl.kernel.procfs import read_file
 from nsctl.model.execution import Execution
 from nsctl.model.record import NamedTuple

@@ -17,7 +17,7 @@ from nsctl.errors import KernelRefusal, NsctlError, UnknownTarget, refused, tran
 from nsctl.expose import names
 from nsctl.expose.record import MADE, MOUNT, Record, Records, locked
 from nsctl.kernel import mount as mounts
-from nsctl.kernel.process import has_ended
+from nsctl.kernel.pidfd import has_ended
 from nsctl.kernel.procfs import ProcFs, parse_stat, read_file
 from nsctl.kernel.statx import is_mount_root
 from nsctl.model.namespace import NamespaceType

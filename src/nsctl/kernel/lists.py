@@ -8,12 +8,11 @@ namespace, user ids those of the initial user namespace.
 from __future__ import annotations
 
 import _thread
-import contextlib
 import errno
 import mmap
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from nsctl.kernel import bpf
 from nsctl.kernel.bpf_object import Packed, shipped
@@ -41,7 +40,8 @@ _KIND = 14 * 4
 _KINDS = 9
 """Eight types and the bind mounts, each a list of its own."""
 _TASK = struct.Struct("=IIIIQIIII40sIIQQ16s")
-_CREDENTIALS = struct.Struct("=8I5Q4I128sI4x528s")
+_CREDENTIALS = struct.Struct("=84sI128sI4x528s")
+_IDENTITY = struct.Struct("=8I5Q3I")
 _FILE = struct.Struct("=4IQQII")
 _SPACE = struct.Struct("=Q6I")
 _BIND = struct.Struct("=QQ4I")
@@ -97,7 +97,7 @@ class TaskRecord(NamedTuple):
     comm: bytes
 
 
-class CredentialsRecord(NamedTuple):
+class Identity(NamedTuple):
     """What a process may do.
 
     Attributes:
@@ -106,10 +106,6 @@ class CredentialsRecord(NamedTuple):
         flags: PFA_* bits, of which the lowest is no_new_privs.
         seccomp: mode.
         filters: number of filters, 2**32 - 1 where the kernel does not count them.
-        groups: number of supplementary groups.
-        gids: the first `GROUPS` of them, 32 bits each.
-        levels: number of PID namespaces that it has a number in.
-        numbers: struct upid for each of them, outermost first.
     """
 
     ids: tuple[int, ...]
@@ -117,10 +113,30 @@ class CredentialsRecord(NamedTuple):
     flags: int
     seccomp: int
     filters: int
+
+
+class CredentialsRecord(NamedTuple):
+    """What a process may do, and its numbers.
+
+    Attributes:
+        identity: what `unpack_identity` takes; most processes have one that others have too.
+        groups: number of supplementary groups.
+        gids: the first `GROUPS` of them, 32 bits each.
+        levels: number of PID namespaces that it has a number in.
+        numbers: struct upid for each of them, outermost first.
+    """
+
+    identity: bytes
     groups: int
     gids: bytes
     levels: int
     numbers: bytes
+
+
+def unpack_identity(raw: bytes) -> Identity:
+    """Take a record's identity apart."""
+    row = _IDENTITY.unpack(raw)
+    return Identity(row[:8], row[8:13], *row[13:])
 
 
 class FileRecord(NamedTuple):
@@ -194,8 +210,8 @@ class Lists(NamedTuple):
 
     Attributes:
         tasks: `TaskRecord`s as plain tuples, by process id: there are many.
-        credentials: for each of `tasks` a `CredentialsRecord`; () where not asked.
-        files: by process id and descriptor.
+        credentials: for each of `tasks` a `CredentialsRecord`, likewise; () where not asked.
+        files: `FileRecord`s, likewise, by process id and descriptor.
         spaces: namespaces, `SpaceRecord`s as plain tuples; empty where this kernel does not list
             them.
         earlier: ids of those that were there already before tasks were looked at.
@@ -205,8 +221,8 @@ class Lists(NamedTuple):
     """
 
     tasks: Sequence[tuple[Any, ...]]
-    credentials: Sequence[CredentialsRecord]
-    files: Sequence[FileRecord]
+    credentials: Sequence[tuple[Any, ...]]
+    files: Sequence[tuple[int, ...]]
     spaces: Sequence[tuple[int, ...]]
     earlier: frozenset[int]
     walked: int
@@ -378,6 +394,40 @@ class Walk:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+class _Started:
+    """Something that a thread does meanwhile.
+
+    Args:
+        work: gives a descriptor.
+    """
+
+    def __init__(self, work: Callable[[], int]) -> None:
+        self._work = work
+        self._fd = -1
+        self._error: OSError | None = None
+        self._ended = _thread.allocate_lock()
+        self._ended.acquire()
+        try:
+            _thread.start_new_thread(self._run, ())
+        except RuntimeError:  # no more threads are to be had
+            self._run()
+
+    def _run(self) -> None:
+        try:
+            self._fd = self._work()
+        except OSError as error:
+            self._error = error
+        finally:
+            self._ended.release()
+
+    def answer(self) -> int:
+        """Wait for it."""
+        with self._ended:
+            if self._error is not None:
+                raise self._error
+            return self._fd
+
+
 _Counts = tuple[int, int, int, int, int]
 
 
@@ -392,19 +442,25 @@ class _Programs:
     def __init__(self, packed: Packed, room: _Counts) -> None:
         self._packed = packed
         self._room = room
-        self._opened = contextlib.ExitStack()
+        self._fds: list[int] = []
+        self._arrays: list[mmap.mmap] = []
         self._earlier: frozenset[int] = frozenset()
         self._ran = _Run()
-        with self._opened as opened:
+        try:
             self._load()
-            self._opened = opened.pop_all()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let go of them."""
-        self._opened.close()
+        while self._arrays:
+            self._arrays.pop().close()
+        while self._fds:
+            os.close(self._fds.pop())
 
     def _keep(self, fd: int) -> int:
-        self._opened.callback(os.close, fd)
+        self._fds.append(fd)
         return fd
 
     def _load(self) -> None:
@@ -417,16 +473,20 @@ class _Programs:
             self._keep(bpf.create_array(size, count))
             for size, count in zip(sizes, (1, *self._room), strict=True)
         ]
-        self._arrays = [
-            self._opened.enter_context(mmap.mmap(fd, -(-size * count // _PAGE) * _PAGE))
-            for fd, size, count in zip(maps, sizes, (1, *self._room), strict=True)
-        ]
-        self._tasks = self._keep(
-            bpf.load(programs["tasks"], types=types, maps=maps, values=values, attach_id=attach_id)
+        for fd, size, count in zip(maps, sizes, (1, *self._room), strict=True):
+            self._arrays.append(mmap.mmap(fd, -(-size * count // _PAGE) * _PAGE))
+        # Each takes milliseconds to check, and there may be a second processor.
+        spaces = _Started(
+            lambda: bpf.load(programs["spaces"], types=types, maps=maps, values=values)
         )
-        self._spaces = self._keep(
-            bpf.load(programs["spaces"], types=types, maps=maps, values=values)
-        )
+        try:
+            self._tasks = self._keep(
+                bpf.load(
+                    programs["tasks"], types=types, maps=maps, values=values, attach_id=attach_id
+                )
+            )
+        finally:
+            self._spaces = self._keep(spaces.answer())
 
     def _find(self, types: int, function: bytes) -> int:
         """Ask the kernel for the number of one of its functions."""
@@ -486,15 +546,10 @@ class _Programs:
         ran, (_, tasks, credentials, files, _, binds) = self._ran, self._arrays
         return Lists(
             tasks=list(_TASK.iter_unpack(tasks[: ran.tasks * _TASK.size])),
-            credentials=[
-                CredentialsRecord(row[:8], row[8:13], *row[13:])
-                for row in _CREDENTIALS.iter_unpack(credentials[: ran.tasks * _CREDENTIALS.size])
-            ]
+            credentials=list(_CREDENTIALS.iter_unpack(credentials[: ran.tasks * _CREDENTIALS.size]))
             if want.want_credentials
             else (),
-            files=[
-                FileRecord._make(row) for row in _FILE.iter_unpack(files[: ran.files * _FILE.size])
-            ],
+            files=list(_FILE.iter_unpack(files[: ran.files * _FILE.size])),
             spaces=self._unpack_spaces(ran.spaces),
             earlier=self._earlier,
             walked=ran.walked,

@@ -345,6 +345,15 @@ def read_record(name: str, dir_fd: int | None = None, limit: int = 1 << 20) -> b
         os.close(fd)
 
 
+def count_threads() -> int:
+    """Count the threads of this process, those that Python knows nothing of included.
+
+    Raises:
+        OSError: there is no procfs.
+    """
+    return len(os.listdir("/proc/self/task"))
+
+
 def read_children(root: str, pid: int) -> list[int] | None:
     """Read which children a process's threads have (proc_pid_task_tid_children(5)).
 

@@ -163,3 +163,37 @@ def _netlink(line: bytes) -> Socket | None:
         send_queue=written,
         ino=min(ino, _LARGEST),
     )
+
+
+COUNTS = ("sockstat", "sockstat6")
+"""The files that count sockets."""
+_COUNTED = ("inuse", "tw", "used")
+
+
+def most_sockets(texts: tuple[bytes, bytes]) -> int | None:
+    """Tell how many sockets a network namespace has at most.
+
+    Args:
+        texts: its `COUNTS`, whole.
+
+    Returns:
+        Those of programs, whatever their kind and whoever has them, those of the kernel's own that
+        any protocol of the Internet knows, and what connections left behind; some are counted
+        twice. None where the files are not as they should be.
+    """
+    found = 0
+    for text in texts:
+        protocols = 0
+        for line in text.split(b"\n"):
+            _, colon, rest = line.partition(b": ")
+            words = rest.split(b" ")
+            if not colon or len(words) % 2 or not all(word.isdigit() for word in words[1::2]):
+                if line:
+                    return None
+                continue
+            counts = dict(zip(words[::2], map(int, words[1::2]), strict=True))
+            protocols += b"inuse" in counts
+            found += sum(counts.get(word.encode(), 0) for word in _COUNTED)
+        if not protocols:
+            return None
+    return found

@@ -6,13 +6,13 @@ listmount(2), statmount(2), linux/mount.h.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import os
 import struct
 from collections.abc import Iterator
 
+from nsctl.errors import Suppressed
 from nsctl.kernel.libc import syscall
 from nsctl.model.mount import Mount
 from nsctl.model.namespace import IdExtent
@@ -157,7 +157,7 @@ def table(ns_id: int) -> tuple[Mount, ...] | None:
     rows = []
     tells = 0
     for mnt_id in listmount(ns_id):
-        with contextlib.suppress(FileNotFoundError):  # unmounted meanwhile
+        with Suppressed(FileNotFoundError):  # unmounted meanwhile
             told, row = parse_mount(_ask(mnt_id, ns_id, mask))
             tells |= told
             rows.append(row)

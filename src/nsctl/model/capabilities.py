@@ -6,9 +6,11 @@ process is elsewhere too. Sources: capabilities(7), linux/capability.h.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from nsctl.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 NAMES: tuple[str, ...] = (
     "CAP_CHOWN",

@@ -5,9 +5,8 @@ Sources: namespaces(7), ioctl_nsfs(2), user_namespaces(7), time_namespaces(7).
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from nsctl.model.record import NamedTuple
+from nsctl.model.words import StrEnum
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from nsctl.model.record import NamedTuple
+from nsctl.model.words import StrEnum
 
 
 class Part(StrEnum):

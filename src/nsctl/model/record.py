@@ -3,7 +3,7 @@
 To a type checker it is that class. At run time `typing` takes 3 ms to import, more than the smallest
 command may spend on all of nsctl, and a tenth of a millisecond for each class, because it makes an
 object of every annotation and compiles every constructor; here a constructor is compiled when its
-class is first called.
+class has been called a few times.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ __all__ = ["NamedTuple"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NamedTuple
 else:
     from _collections import _tuplegetter
     from sys import intern
+
+    # Compiling takes as long as some forty calls of the other kind.
+    _FEW = 32
 
     class _Meta(type):
         """Makes a class of named fields out of a body with annotations."""
@@ -50,8 +54,27 @@ else:
         _fields = ()
         _field_defaults = {}  # noqa: RUF012  (never written to)
 
+        _calls = 0
+
         def __new__(cls, *values: object, **named: object) -> NamedTuple:  # noqa: PYI034  (Self is of typing)
-            """Compile the class's own constructor, which takes this one's place, and call it."""
+            """Make a row, until that has been done so often that a compiled constructor pays."""
+            cls._calls += 1
+            if cls._calls > _FEW:
+                return cls._compile()(cls, *values, **named)
+            fields, known = cls._fields, cls._field_defaults | named
+            try:
+                rest = [known[field] for field in fields[len(values) :]]
+            except KeyError:
+                rest = []
+            # What is wrong with a call is told by the real one.
+            is_whole = len(values) + len(rest) == len(fields)
+            if not is_whole or (named and not named.keys() <= set(fields[len(values) :])):
+                return cls._compile()(cls, *values, **named)
+            return tuple.__new__(cls, (*values, *rest))
+
+        @classmethod
+        def _compile(cls) -> Callable[..., NamedTuple]:
+            """Compile the class's own constructor, which takes the place of the one above."""
             names = ", ".join(cls._fields)
             # As collections.namedtuple does it. Names of fields are identifiers of our own source.
             code = f"lambda _class, {names}: _new(_class, ({names}{',' if names else ''}))"
@@ -60,7 +83,7 @@ else:
             new.__name__, new.__qualname__ = "__new__", f"{cls.__qualname__}.__new__"
             new.__defaults__ = tuple(cls._field_defaults.values())
             cls.__new__ = staticmethod(new)
-            return new(cls, *values, **named)
+            return new
 
         @classmethod
         def _make(cls, values: object) -> NamedTuple:

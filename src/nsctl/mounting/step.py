@@ -3,41 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol, TypeVar
 
-ContextT_contra = TypeVar("ContextT_contra", contravariant=True)
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # `typing` takes 3 ms to import, and protocols have nothing to do at run time
+    from typing import Protocol, TypeVar
 
+    ContextT_contra = TypeVar("ContextT_contra", contravariant=True)
 
-class Step(Protocol[ContextT_contra]):
-    """One piece of work, as a value."""
+    class Step(Protocol[ContextT_contra]):
+        """One piece of work, as a value."""
 
-    def describe(self) -> str:
-        """The work in one line, as an imperative."""
-        ...
+        def describe(self) -> str:
+            """The work in one line, as an imperative."""
+            ...
 
-    def command(self) -> str:
-        """A shell command that does much the same, "" where there is none."""
-        ...
+        def command(self) -> str:
+            """A shell command that does much the same, "" where there is none."""
+            ...
 
-    def execute(self, context: ContextT_contra) -> None:
-        """Do it.
+        def execute(self, context: ContextT_contra) -> None:
+            """Do it.
 
-        Raises:
-            NsctlError: it could not be done.
-        """
-        ...
+            Raises:
+                NsctlError: it could not be done.
+            """
+            ...
 
+    class Describable(Protocol):
+        """The part of a step that a dry run needs."""
 
-class Describable(Protocol):
-    """The part of a step that a dry run needs."""
+        def describe(self) -> str:
+            """The work in one line, as an imperative."""
+            ...
 
-    def describe(self) -> str:
-        """The work in one line, as an imperative."""
-        ...
-
-    def command(self) -> str:
-        """A shell command that does much the same, "" where there is none."""
-        ...
+        def command(self) -> str:
+            """A shell command that does much the same, "" where there is none."""
+            ...
 
 
 def describe_all(steps: Iterable[Describable]) -> list[str]:

@@ -7,13 +7,16 @@ it mounts over its root hides nothing here, and what it runs changes nothing of 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import cast
 
 from nsctl.errors import NsctlError, refused, translate
+from nsctl.model.container import Container
 from nsctl.model.layer import Entry
 from nsctl.model.part import Gap, Part, PartState
 from nsctl.model.record import NamedTuple
 from nsctl.model.snapshot import Snapshot
+from nsctl.model.storage import DataRoot
 from nsctl.paths.ask import Answer, ask
 from nsctl.paths.surroundings import image_of, surroundings
 from nsctl.relate.layers import Change
@@ -85,10 +88,70 @@ def find_changes(
     }
     answer = ask("changes", arguments, (process.proc,), seconds + _GRACE)
     head = _head(answer, process)
+    return _changes(answer, head, process.container, snapshot, seconds)
+
+
+def find_stopped_changes(
+    container: Container,
+    roots: Sequence[DataRoot],
+    snapshot: Snapshot,
+    *,
+    limit: int = LIMIT,
+    seconds: float = SECONDS,
+) -> Changes:
+    """Compare the layers of a container that does not run, as its engine's own files name them.
+
+    Args:
+        container: of Docker or Podman, root's or the caller's own.
+        roots: data roots of engines.
+        snapshot: with the caller.
+        limit: names to look at.
+        seconds: how long that may take.
+
+    Returns:
+        What differs; what was cut is in ``gaps``.
+
+    Raises:
+        NsctlError: its engine has no layers of overlayfs for it.
+    """
+    arguments: dict[str, object] = {
+        "engine": container.engine,
+        "id": container.id,
+        "user": bool(container.user),
+        "roots": [
+            (root.pid, os.fsencode(root.path))
+            for root in roots
+            if (root.engine, root.user) == (container.engine, container.user)
+        ],
+        "limit": limit,
+        "seconds": seconds,
+    }
+    answer = ask("changes", arguments, (), seconds + _GRACE)
+    if not answer.pieces or answer.pieces[0][0] != "layers":
+        state = container.state or "stopped"
+        raise NsctlError(
+            "find",
+            f"what {container.name} changed",
+            f"it does not run ({state}), and no layers of it were found below the data root of "
+            f"{container.engine}",
+        )
+    return _changes(answer, answer.pieces[0], container, snapshot, seconds)
+
+
+def _changes(
+    answer: Answer,
+    head: tuple[object, ...],
+    container: Container | None,
+    snapshot: Snapshot,
+    seconds: float,
+) -> Changes:
     found: list[Change] = []
     same: list[bytes] = []
-    gaps = _gaps_of(answer, snapshot, seconds)
-    left_out = _OF_PODMAN if process.container and process.container.engine == "podman" else set()
+    upper, lower, mounter, verified, trusted = cast(
+        "tuple[bytes, list[bytes], int, bool, bool]", head[1:]
+    )
+    gaps = _gaps_of(answer, snapshot, seconds, trusted=trusted)
+    left_out = _OF_PODMAN if container and container.engine == "podman" else set()
     for piece in answer.pieces:
         if piece[0] == "change":
             kind, path, why, entry = piece[1:]
@@ -98,9 +161,6 @@ def find_changes(
             found.append(Change(kind, path, new, None, why))  # type: ignore[arg-type]
         elif piece[0] == "same":
             same.append(cast("bytes", piece[1]))
-    upper, lower, mounter, verified, _ = cast(
-        "tuple[bytes, list[bytes], int, bool, bool]", head[1:]
-    )
     return Changes(tuple(found), tuple(same), upper, tuple(lower), mounter, verified, tuple(gaps))
 
 
@@ -135,13 +195,13 @@ def _head(answer: Answer, process: Process) -> tuple[object, ...]:
     )
 
 
-def _gaps_of(answer: Answer, snapshot: Snapshot, seconds: float) -> list[Gap]:
+def _gaps_of(answer: Answer, snapshot: Snapshot, seconds: float, *, trusted: bool) -> list[Gap]:
     found: list[Gap] = []
 
     def add(what: str, cause: str, needs: str = "") -> None:
         found.append(Gap(Part.MOUNTS, "overlay", what, PartState.PARTIAL, cause, needs))
 
-    if not snapshot.reader.caps >> _CAP_SYS_ADMIN & 1:
+    if trusted and not snapshot.reader.caps >> _CAP_SYS_ADMIN & 1:
         add(
             "opaque directories and redirects",
             "trusted attributes are shown to root alone",

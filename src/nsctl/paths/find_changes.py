@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import cast
 
 from nsctl.paths.ask import Piece
+from nsctl.paths.find_stopped import open_stopped
 from nsctl.paths.layers import open_layers
 from nsctl.paths.views import below, line_of, mount_of, open_view, open_views
 from nsctl.relate.layers import Change, Overlay, Same, changes
@@ -16,11 +17,20 @@ from nsctl.relate.layers import Change, Overlay, Same, changes
 def find(arguments: dict[str, object]) -> Iterator[Piece]:
     """Compare the upper layer of a process's root with the lower ones.
 
+    Args:
+        arguments: of a process; with "roots" those of `nsctl.paths.find_stopped.open_stopped`.
+
     Yields:
         ("mount", type, source, root, point) for a root that is no overlay, or ("layers", upper,
-        lower ones, process, verified, is id-mapped); then ("change", kind, path, why, entry), ("same", path) and
+        lower ones, process, verified, its attributes are trusted ones); then ("change", kind, path, why, entry), ("same", path) and
         ("unread", path, errno), and ("cut", why) where it did not come to an end.
     """
+    if "roots" in arguments:
+        heads, overlay = open_stopped(arguments)
+        yield from heads
+        if overlay is not None:
+            yield from _compared(overlay, b"", arguments)
+        return
     pid, proc = cast("int", arguments["pid"]), cast("int", arguments["proc"])
     target = open_view(pid, proc)
     line = line_of(target, mount_of(target.fd))
@@ -49,7 +59,7 @@ def find(arguments: dict[str, object]) -> Iterator[Piece]:
         list(opened.paths[1 : opened.named]),
         opened.view.pid,
         opened.verified,
-        b"idmapped" in line.options,
+        b"userxattr" not in line.super_options.split(b","),
     )
     if not opened.paths[0]:
         return

@@ -21,10 +21,12 @@ from nsctl.relate.was import former_owners
 
 _PID_OF = itemgetter(Task._fields.index("pid"))
 _COLUMN = {kind: column for column, kind in enumerate(TYPES)}
-_FOR_CHILDREN = {
-    NamespaceType.PID: PID_FOR_CHILDREN,
-    NamespaceType.TIME: TIME_FOR_CHILDREN,
-}
+_FOR_CHILDREN = (
+    (_COLUMN[NamespaceType.PID], PID_FOR_CHILDREN),
+    (_COLUMN[NamespaceType.TIME], TIME_FOR_CHILDREN),
+)
+_BY_KERNEL = (Holder("kernel"),)
+_NOBODY: list[Owner] = []
 
 
 class Membership(NamedTuple):
@@ -57,47 +59,62 @@ def memberships(snapshot: Snapshot) -> list[Membership]:
     Returns:
         One row a namespace, ascending by inode, those without a process too.
     """
-    by_ns: dict[tuple[int, ...], list[Task]] = {}
     ordered = sorted(snapshot.tasks, key=_PID_OF)
-    for task in ordered:
-        by_ns.setdefault(task.ns, []).append(task)
-    tasks: dict[tuple[int, int], list[list[Task]]] = {}
+    tasks: list[dict[int, list[list[Task]]]] = [{} for _ in TYPES]
     waiting: dict[tuple[int, int], list[Task]] = {}
-    for ns, alike in by_ns.items():
-        for column in range(len(TYPES)):
-            tasks.setdefault((column, ns[column]), []).append(alike)
-        for kind, link in _FOR_CHILDREN.items():
-            column = _COLUMN[kind]
+    for ns, alike in _alike(ordered).items():
+        for inside, ino in zip(tasks, ns, strict=False):
+            inside.setdefault(ino, []).append(alike)
+        for column, link in _FOR_CHILDREN:
             if ns[link] != ns[column]:
                 waiting.setdefault((column, ns[link]), []).extend(alike)
-    # Dictionaries as sets that keep their order: a namespace may be shared by thousands.
-    owners: dict[tuple[int, int], dict[Owner, None]] = {}
+    owners: list[dict[int, list[Owner]]] = [{} for _ in TYPES]
     for group in groups(snapshot):
-        for key in enumerate(group.isolation):
-            owners.setdefault(key, {})[group.owner] = None
+        for owning, ino in zip(owners, group.isolation, strict=True):
+            owning.setdefault(ino, []).append(group.owner)
     kept = _kept_from_below(snapshot)
-    populated = frozenset((TYPES[column], ino) for column, ino in tasks)
-    former = former_owners(snapshot, populated)
+    empty = [
+        each for each in snapshot.namespaces if each.id.ino not in tasks[_COLUMN[each.id.type]]
+    ]
+    former = former_owners(snapshot, empty)
     rows = []
     for namespace in snapshot.namespaces:
-        key = (_COLUMN[namespace.id.type], namespace.id.ino)
-        named = (namespace.id.type, namespace.id.ino)
-        held = [Holder("child", pid=task.pid) for task in waiting.get(key, ())]
-        held += namespace.holders
-        inside = _together(tasks.get(key, []), key, ordered)
-        if not inside and not held:
-            held.append(Holder("kernel"))
+        kind, _, ino = namespace.id
+        column = _COLUMN[kind]
+        held = namespace.holders
+        if (column, ino) in waiting:
+            children = [Holder("child", pid=task.pid) for task in waiting[column, ino]]
+            held = (*children, *held)
+        parts = tasks[column].get(ino)
+        if parts is None and not held:
+            held = _BY_KERNEL
+        whose = owners[column].get(ino, _NOBODY)
         rows.append(
             Membership(
                 namespace,
-                inside,
-                tuple(owners.get(key, ())),
-                tuple(held),
-                kept.get(named, 0),
-                former.get(named),
+                () if parts is None else _together(parts, (column, ino), ordered),
+                # A namespace may be shared by thousands.
+                tuple(dict.fromkeys(whose) if len(whose) > 1 else whose),
+                held,
+                kept.get((kind, ino), 0),
+                former.get((kind, ino)) if former else None,
             )
         )
     return rows
+
+
+def _alike(tasks: list[Task]) -> dict[tuple[int, ...], list[Task]]:
+    """Sort processes by what all namespaces of theirs are."""
+    found: dict[tuple[int, ...], list[Task]] = {}
+    # Discovery gives all that are alike one tuple: comparing these is quicker than what is in them.
+    by_identity: dict[int, list[Task]] = {}
+    for task in tasks:
+        ns = task.ns
+        alike = by_identity.get(id(ns))
+        if alike is None:
+            alike = by_identity[id(ns)] = found.setdefault(ns, [])
+        alike.append(task)
+    return found
 
 
 def _together(
@@ -121,11 +138,15 @@ def _together(
 
 def _kept_from_below(snapshot: Snapshot) -> dict[tuple[NamespaceType, int], int]:
     """Count the namespaces that each is the parent or the owner of."""
+    owned: dict[int, int] = {}
     counts: dict[tuple[NamespaceType, int], int] = {}
     for namespace in snapshot.namespaces:
-        owner = (NamespaceType.USER, namespace.owner)
-        counts[owner] = counts.get(owner, 0) + 1
-        parent = (namespace.id.type, namespace.parent)
-        if namespace.parent and parent != owner:
+        above, owner = namespace.parent, namespace.owner
+        owned[owner] = owned.get(owner, 0) + 1
+        if above and (above != owner or namespace.id.type is not NamespaceType.USER):
+            parent = namespace.id.type, above
             counts[parent] = counts.get(parent, 0) + 1
+    for owner, count in owned.items():
+        user = NamespaceType.USER, owner
+        counts[user] = counts.get(user, 0) + count
     return counts

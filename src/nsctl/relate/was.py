@@ -22,21 +22,17 @@ _NAMED: tuple[tuple[bytes, Owner], ...] = (
 )
 
 
-def former_owners(snapshot: Snapshot, populated: frozenset[_Key]) -> dict[_Key, Owner]:
+def former_owners(snapshot: Snapshot, without: list[Namespace]) -> dict[_Key, Owner]:
     """Tell whose namespaces without a process were.
 
     Args:
         snapshot: with namespaces, relations and holders; with containers, those are named.
-        populated: type and inode of every namespace that a process is in.
+        without: those of its namespaces that no process is in.
 
     Returns:
         For each namespace without a process of which it is known, the last owner.
     """
-    empty = {
-        (namespace.id.type, namespace.id.ino): namespace
-        for namespace in snapshot.namespaces
-        if (namespace.id.type, namespace.id.ino) not in populated
-    }
+    empty = {(namespace.id.type, namespace.id.ino): namespace for namespace in without}
     found = _by_state(snapshot, empty)
     for key, namespace in empty.items():
         owner = None if key in found else _by_path(namespace)

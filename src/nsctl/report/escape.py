@@ -11,7 +11,7 @@ JSON has its own escapes and takes the bytes: see `nsctl.report.jsonout`.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from nsctl.model.remember import remembered
 
 # Printable to str.isprintable, yet without a visible form: Unicode's default ignorable code points
 # (combining grapheme joiner, fillers, variation selectors ..) and the blank Braille pattern. A name
@@ -175,7 +175,7 @@ def clip(text: str, cells: int, *, measured: bool = False) -> str:
     return text[: keep if begun < 0 else begun]
 
 
-@lru_cache(maxsize=2048)
+@remembered(2048)
 def _cells(character: str) -> int:
     if character.isascii():
         return 1

@@ -9,9 +9,9 @@ Nothing here recurses: rows nest as deep as hostile processes do.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
 
 from nsctl.model.owner import Owner
+from nsctl.model.remember import remembered
 from nsctl.model.snapshot import Snapshot
 from nsctl.report.escape import seen
 
@@ -250,7 +250,7 @@ def _on_one_line(part: object) -> str | None:
     return _visible(_encoder()(part))
 
 
-@lru_cache(maxsize=256)
+@remembered(256)
 def _key(key: str) -> str:
     return _visible(_encoder()(key))
 
@@ -290,9 +290,13 @@ def _escape(character: str) -> str:
     )
 
 
-@lru_cache(maxsize=1)
-def _encoder() -> Callable[[object], str]:
-    # 9 ms that a view without -J does not pay.
-    import json
+_encoders: list[Callable[[object], str]] = []
 
-    return json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+def _encoder() -> Callable[[object], str]:
+    if not _encoders:
+        # 9 ms that a view without -J does not pay.
+        import json
+
+        _encoders.append(json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode)
+    return _encoders[0]

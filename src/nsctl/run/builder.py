@@ -1,7 +1,8 @@
 """The helper process that builds a container and becomes its first process's parent.
 
-It is started anew, single-threaded, with one argument: the descriptor of its request, a JSON
-object with the specification, the layout and the numbers of its other descriptors. On its
+It is started anew, or forked from a program of nsctl's own that has no other thread, where a second
+interpreter would be a third of what a short command costs. Either way it gets the descriptor of its
+request, a JSON object with the specification, the layout and the numbers of its others. On its
 channel, a sequenced-packet socket, it tells each step before it is done, then the first process
 with a pidfd, and the end of that process or the error that stopped everything.
 """
@@ -9,12 +10,13 @@ with a pidfd, and the end of that process or the error that stopped everything.
 from __future__ import annotations
 
 import array  # noqa: F401  (socket.send_fds imports it when it is called)
+import fcntl
+import gc
 import json
 import os
 import signal
 import socket
 import sys
-from typing import Any, NoReturn
 
 from nsctl.child.plan import Filter
 from nsctl.child.stage2 import prepare
@@ -23,6 +25,11 @@ from nsctl.kernel import seccomp, unshare
 from nsctl.model.namespace import NamespaceType
 from nsctl.run import plan, spec
 from nsctl.run.context import Builder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any, NoReturn
 
 MESSAGE_LIMIT = 65536
 """Bytes of one message on the channel."""
@@ -39,6 +46,40 @@ def command(request_fd: int) -> list[str]:
     """Arguments that start a builder, from the nsctl that runs now and the bare interpreter."""
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     return [sys.executable, "-I", "-S", "-B", "-c", _BOOT, root, str(request_fd)]
+
+
+def forked(
+    request_fd: int, stdio: Sequence[int], passed: Iterable[int], mask: Iterable[int]
+) -> NoReturn:
+    """Do as a builder that was started anew does, in a child forked from a program of nsctl's own.
+
+    Args:
+        request_fd: of the request.
+        stdio: what becomes descriptors 0 to 2, -1 for /dev/null.
+        passed: the other descriptors that it keeps, under their numbers; all else is closed.
+        mask: signals that are blocked; until here all are.
+    """
+    try:
+        # What the collector found would close numbers that are something else here.
+        gc.disable()
+        for number in signal.valid_signals():
+            if callable(signal.getsignal(number)):
+                signal.signal(number, signal.SIG_DFL)
+        os.setsid()
+        os.chdir("/")
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        given = [fcntl.fcntl(null if fd < 0 else fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in stdio]
+        for stream, fd in enumerate(given):
+            os.dup2(fd, stream)
+        low = 3
+        for fd in sorted({request_fd, *passed}):
+            os.closerange(low, fd)
+            low = fd + 1
+        os.closerange(low, os.sysconf("SC_OPEN_MAX"))
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        main(request_fd)
+    finally:
+        os._exit(EXIT_REFUSED_BEFORE_START)
 
 
 def main(request_fd: int) -> NoReturn:

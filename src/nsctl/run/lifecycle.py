@@ -95,6 +95,7 @@ def run(
     *,
     streams: Sequence[int] = (0, 1, 2),
     on_step: OnStep = _nothing,
+    alone: bool = False,
 ) -> int | Container:
     """Make a container and run it.
 
@@ -103,6 +104,8 @@ def run(
         store: where it is kept; the caller's own by default.
         streams: the caller's standard streams, for a container in the foreground.
         on_step: told each step before it is done.
+        alone: this program is nsctl's own, so that while it has one thread a helper may be forked
+            from it, which is quicker than starting one.
 
     Returns:
         The exit status of one in the foreground; the row of a detached one, which runs.
@@ -118,7 +121,7 @@ def run(
         on_step(_RECORD)
         with _record(spec, store, containers) as handle:
             try:
-                return _run(handle, containers, store, streams, on_step)
+                return _run(handle, containers, store, streams, on_step, alone=alone)
             except BaseException:
                 # A container that never ran is nothing to keep; one that ran is dealt with.
                 if handle.state.status == "creating":
@@ -132,6 +135,7 @@ def start(
     *,
     streams: Sequence[int] = (0, 1, 2),
     on_step: OnStep = _nothing,
+    alone: bool = False,
 ) -> int | Container:
     """Run a container that was created, or has ended, with the changes it made before.
 
@@ -140,6 +144,8 @@ def start(
         store: where it is kept; the caller's own by default.
         streams: the caller's standard streams, for a container in the foreground.
         on_step: told each step before it is done.
+        alone: this program is nsctl's own, so that while it has one thread a helper may be forked
+            from it, which is quicker than starting one.
 
     Returns:
         As `run` does.
@@ -160,7 +166,7 @@ def start(
                 raise UsageError(f"{state.name} runs already")
             before = handle.state
             try:
-                return _run(handle, containers, store, streams, on_step)
+                return _run(handle, containers, store, streams, on_step, alone=alone)
             except BaseException:
                 if handle.state.status in {before.status, "starting"}:
                     garbage.end(handle)
@@ -184,6 +190,8 @@ def _run(
     store: Store,
     fds: Sequence[int],
     on_step: OnStep,
+    *,
+    alone: bool,
 ) -> int | Container:
     spec = from_json(handle.state.spec)
     if spec.detach:
@@ -197,7 +205,7 @@ def _run(
     if not spec.is_private(NamespaceType.MNT):
         master = _borrow_terminal(streams)
     try:
-        running = begin(handle, containers, streams, on_step)
+        running = begin(handle, containers, streams, on_step, alone=alone)
     except BaseException:
         if master >= 0:
             os.close(master)

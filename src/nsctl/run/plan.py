@@ -8,18 +8,23 @@ by the first process, from inside, and everything is given up by the last stage.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 from nsctl.model import capabilities
 from nsctl.model.namespace import TYPES, NamespaceType
+from nsctl.model.record import NamedTuple
 from nsctl.model.task import CapabilitySets
 from nsctl.mounting import devices, filesystems, masks, root
 from nsctl.mounting.context import Context
 from nsctl.mounting.filesystems import NODEV, NOEXEC, NOSUID, RDONLY
-from nsctl.mounting.step import Step, describe_all
+from nsctl.mounting.step import describe_all
 from nsctl.run import finish, namespaces, steps
 from nsctl.run.context import NULL, TERMINAL, Builder
 from nsctl.run.spec import BIND, HOST, TMPFS, Mount, Spec, options_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from nsctl.mounting.step import Step
 
 RANGE, SINGLE, NONE, OTHER = "range", "single", "none", "other"
 

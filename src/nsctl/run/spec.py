@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from nsctl.engines import own
 from nsctl.errors import NsctlError, UsageError
@@ -13,6 +12,10 @@ from nsctl.model.namespace import TYPES, NamespaceType
 from nsctl.model.record import NamedTuple
 from nsctl.mounting import masks
 from nsctl.mounting.filesystems import NODEV, NOEXEC, NOSUID, RDONLY
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 PRIVATE = "private"
 HOST = "host"

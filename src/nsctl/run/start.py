@@ -13,9 +13,7 @@ import os
 import select
 import signal
 import socket
-import subprocess
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from nsctl.child import report
 from nsctl.child.relay import Streams
@@ -32,7 +30,21 @@ from nsctl.run.store import Handle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from nsctl.run.attached import Recorder
+
+    class _Child(Protocol):
+        """What the starter does with its builder."""
+
+        pid: int
+
+        def kill(self) -> None:
+            """Kill it."""
+
+        def wait(self) -> int:
+            """Wait for its end."""
+
 
 OnStep = Callable[[str], None]
 """Called with each step in words, before it is done."""
@@ -60,12 +72,41 @@ class Request(NamedTuple):
         layout: what was chosen for it.
         plan: made from the two.
         others: descriptors of other containers' namespaces, by type.
+        alone: as for `begin`.
     """
 
     spec: Spec
     layout: Layout
     plan: Plan
     others: dict[str, int]
+    alone: bool
+
+
+class _Forked:
+    """A builder that was forked, as `subprocess` has one that was started anew.
+
+    Args:
+        pid: of it.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._status: int | None = None
+
+    def kill(self) -> None:
+        """Kill it, unless it has been waited for."""
+        if self._status is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self) -> int:
+        """Wait for its end; a second time gives the same.
+
+        Returns:
+            Its exit status.
+        """
+        if self._status is None:
+            self._status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self._status
 
 
 class Running:
@@ -78,7 +119,7 @@ class Running:
     """
 
     def __init__(
-        self, process: subprocess.Popen[bytes], channel: socket.socket, streams: Streams | Recorder
+        self, process: _Child, channel: socket.socket, streams: Streams | Recorder
     ) -> None:
         self.pid = 0
         self.pidfd = -1
@@ -212,6 +253,8 @@ def _signals_to(pidfd: int, streams: Streams | Recorder) -> Iterator[int]:
     Yields:
         A descriptor that becomes readable at a signal, -1 outside the main thread.
     """
+    import threading
+
     if threading.current_thread() is not threading.main_thread():
         yield -1
         return
@@ -234,7 +277,14 @@ def _signals_to(pidfd: int, streams: Streams | Recorder) -> Iterator[int]:
         os.close(writing)
 
 
-def begin(handle: Handle, containers: int, streams: Streams | Recorder, on_step: OnStep) -> Running:
+def begin(
+    handle: Handle,
+    containers: int,
+    streams: Streams | Recorder,
+    on_step: OnStep,
+    *,
+    alone: bool = False,
+) -> Running:
     """Start a container that is recorded.
 
     Args:
@@ -242,6 +292,8 @@ def begin(handle: Handle, containers: int, streams: Streams | Recorder, on_step:
         containers: from `nsctl.run.store.opened`.
         streams: its standard streams, which are closed where it cannot be started.
         on_step: told each step before it is done.
+        alone: this program is nsctl's own: the builder may be forked from it while it has one
+            thread, instead of starting anew.
 
     Returns:
         The container, whose command runs.
@@ -257,9 +309,8 @@ def begin(handle: Handle, containers: int, streams: Streams | Recorder, on_step:
             if handle.state.status != "creating":
                 handle.update(status="starting")
             handle.update(boot_id=garbage.boot_id(), cgroup_dirs=layout.cgroup_dirs, exit_status=-1)
-            return start(
-                handle, Request(spec, layout, plan(spec, layout), others), streams, on_step
-            )
+            request = Request(spec, layout, plan(spec, layout), others, alone)
+            return start(handle, request, streams, on_step)
     except OSError as error:
         streams.close()
         raise translate(error, "start", f"container {handle.state.name}") from error
@@ -356,19 +407,13 @@ def _start_builder(
             }
         )
         request_fd = executable.data_memfd("nsctl-request", text.encode())
-        passed = [theirs.fileno(), report_fd, go_fd, request_fd, *request.others.values()]
+        passed = [theirs.fileno(), report_fd, go_fd, *request.others.values()]
         passed += [fd for fd in stage if fd is not None]
         try:
-            process = subprocess.Popen(
-                builder.command(request_fd),
-                executable=stage.executable,
-                stdin=_given(streams.inside[0]),
-                stdout=_given(streams.inside[1]),
-                stderr=_given(streams.inside[2]),
-                pass_fds=passed,
-                cwd="/",
-                start_new_session=True,
-            )
+            if request.alone and stage.interpreter is None and procfs.count_threads() == 1:
+                process: _Child = _fork(request_fd, streams.inside, passed)
+            else:
+                process = _spawn(stage.executable, request_fd, streams.inside, passed)
         except OSError as error:
             ours.close()
             raise translate(error, "start", "the builder") from error
@@ -378,5 +423,29 @@ def _start_builder(
     return Running(process, ours, streams)
 
 
-def _given(fd: int) -> int:
-    return subprocess.DEVNULL if fd < 0 else fd
+def _fork(request_fd: int, stdio: Sequence[int], passed: list[int]) -> _Forked:
+    # A handler of this process's must not run in the child, where it would act on what is shared.
+    mask = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+    try:
+        pid = os.fork()
+        if not pid:
+            builder.forked(request_fd, stdio, passed, mask)
+        return _Forked(pid)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _spawn(program: str, request_fd: int, stdio: Sequence[int], passed: list[int]) -> _Child:
+    import subprocess  # 2 ms, which whoever forks does without
+
+    given = [subprocess.DEVNULL if fd < 0 else fd for fd in stdio]
+    return subprocess.Popen(
+        builder.command(request_fd),
+        executable=program,
+        stdin=given[0],
+        stdout=given[1],
+        stderr=given[2],
+        pass_fds=[request_fd, *passed],
+        cwd="/",
+        start_new_session=True,
+    )

@@ -11,11 +11,15 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from typing import NamedTuple, Self
 
 from nsctl.engines import own
 from nsctl.errors import AmbiguousTarget, NsctlError, UnknownTarget, UsageError, translate
+from nsctl.model.record import NamedTuple
 from nsctl.run.ids import IdPool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _UNFINISHED = ".new-"

@@ -107,7 +107,7 @@ EXTENTS = many(made(IdExtent, U32, U32, U32))
 NAMESPACES = many(
     made(
         Namespace,
-        id=made(NamespaceId, st.sampled_from(NamespaceType), U32, st.integers(1, 1 << 40)),
+        id=made(NamespaceId, st.sampled_from(list(NamespaceType)), U32, st.integers(1, 1 << 40)),
         ns_id=st.none() | st.integers(0, (1 << 64) - 1),
         parent=st.just(0),
         owner=st.just(0),
@@ -139,7 +139,7 @@ SNAPSHOTS = made(
     read_from=many(TEXT),
     reader=made(Reader, U32, U32, st.integers(0, (1 << 64) - 1), NS),
     host=made(Reference, TEXT, U32, NS),
-    parts=st.dictionaries(st.sampled_from(Part), st.sampled_from(PartState)),
+    parts=st.dictionaries(st.sampled_from(list(Part)), st.sampled_from(list(PartState))),
     tasks=TASKS,
     namespaces=NAMESPACES,
     containers=CONTAINERS,
@@ -150,10 +150,10 @@ SNAPSHOTS = made(
     gaps=many(
         made(
             Gap,
-            st.sampled_from(Part),
+            st.sampled_from(list(Part)),
             TEXT,
             TEXT,
-            st.sampled_from(PartState),
+            st.sampled_from(list(PartState)),
             TEXT,
             TEXT,
             many(U32),

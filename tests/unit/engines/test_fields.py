@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -12,6 +15,7 @@ from nsctl.engines.fields import (
     below,
     clean,
     flag,
+    load,
     number,
     pairs,
     parse,
@@ -94,3 +98,52 @@ def test_nanoseconds_are_read() -> None:
 @given(st.text())
 def test_any_text_is_a_time_or_zero(written: str) -> None:
     assert seconds(written) >= 0
+
+
+_ODD = (
+    *(
+        b'{"a":',
+        b'{"a"',
+        b"{",
+        b"[1,]",
+        b"[1] x",
+        b'["\\x"]',
+        b"[-]",
+        b"[01]",
+        b"[nul]",
+        b'["\xff"]',
+    ),
+    *(b"", b"nul", b'"x"', b" [1] ", b"[NaN, -Infinity]", b'{"a":1,"a":2}', b"[" * 100_000),
+    *(b'["\\ud800"]', b"\xef\xbb\xbf[1]", "[1]".encode("utf-16"), b"[" + b"1" * 5000 + b"]"),
+)
+
+
+@pytest.mark.parametrize("raw", _ODD, ids=range(len(_ODD)))
+def test_json_is_what_the_standard_library_makes_of_it_whether_that_is_there_or_not(
+    raw: bytes,
+) -> None:
+    """Its scanner in C loses some errors as long as the module in front of it is not imported."""
+    code = (
+        "import sys\n"
+        "from nsctl.engines.fields import load\n"
+        "def told(read, raw):\n"
+        "    try:\n"
+        "        return repr(read(raw))\n"
+        "    except (ValueError, RecursionError) as error:\n"
+        "        return [kind.__name__ for kind in type(error).__mro__]\n"
+        "raw = bytes.fromhex(sys.stdin.read())\n"
+        "assert 'json' not in sys.modules\n"
+        "own = told(load, raw)\n"
+        "import json\n"
+        "assert own == told(json.loads, raw), (own, told(json.loads, raw))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=raw.hex(), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@given(_JSON)
+def test_json_that_is_whole_is_read_as_it_was_written(value: object) -> None:
+    raw = json.dumps([value]).encode()
+    assert repr(load(raw)) == repr(json.loads(raw))

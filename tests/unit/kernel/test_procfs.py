@@ -288,3 +288,18 @@ def test_the_descriptor_of_a_process_stays_bound_to_it_after_its_end() -> None:
     finally:
         os.close(directory)
         child.communicate()
+
+
+def test_children_are_those_that_the_kernel_tells_of() -> None:
+    if not os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
+        pytest.skip("needs a kernel with CONFIG_PROC_CHILDREN")
+    processes = [subprocess.Popen(["sleep", "600"]) for _ in range(3)]
+    try:
+        found = procfs.read_children("/proc", os.getpid())
+        assert found is not None
+        assert {process.pid for process in processes} <= set(found)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert procfs.read_children("/proc", processes[0].pid) is None

@@ -1,45 +1,15 @@
-"""Messages with descriptors: control information, and a peek that takes nothing."""
+"""Messages with descriptors, and a peek that takes nothing."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
-import struct
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from nsctl.kernel import scm
 
 pytestmark = pytest.mark.unit
-
-_PARTS = st.lists(
-    st.tuples(st.integers(-5, 300), st.integers(-5, 300), st.binary(max_size=40)), max_size=5
-)
-
-
-def render(parts: list[tuple[int, int, bytes]]) -> bytes:
-    raw = b""
-    for level, kind, data in parts:
-        raw += struct.pack("=Qii", 16 + len(data), level, kind) + data
-        raw += bytes(-len(raw) % 8)
-    return raw
-
-
-@given(_PARTS)
-def test_control_information_comes_apart_as_it_was_put_together(
-    parts: list[tuple[int, int, bytes]],
-) -> None:
-    assert scm.parse_control(render(parts)) == parts
-
-
-@given(st.binary(max_size=80))
-def test_arbitrary_control_information_parses_or_is_refused(raw: bytes) -> None:
-    with contextlib.suppress(ValueError):
-        scm.parse_control(raw)
-
 
 def test_a_peek_leaves_the_message_and_what_is_in_it() -> None:
     ours, theirs = scm.socketpair()

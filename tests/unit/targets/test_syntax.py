@@ -80,7 +80,7 @@ def test_any_text_is_a_target_or_refused_and_is_kept_as_typed(text: str) -> None
     assert target.text == text
 
 
-@given(st.sampled_from(NamespaceType), st.integers(0, (1 << 32) - 1))
+@given(st.sampled_from(list(NamespaceType)), st.integers(0, (1 << 32) - 1))
 def test_every_type_and_inode_can_be_written(kind: NamespaceType, ino: int) -> None:
     target = parse(f"{kind}:[{ino}]")
     assert (target.type, target.ino) == (kind, ino)
