@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsctl.kernel import rtnetlink
+from nsctl.kernel import netlink, rtnetlink
 
 pytestmark = pytest.mark.unit
 
@@ -41,7 +41,7 @@ def test_the_id_is_found_among_other_attributes(number: int, before: bytes, afte
 @given(st.sampled_from([errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP]))
 def test_a_refusal_raises_its_errno(number: int) -> None:
     with pytest.raises(OSError, match=os.strerror(number)) as caught:
-        rtnetlink.parse_nsid(message(rtnetlink.NLMSG_ERROR, struct.pack("=i", -number) + bytes(16)))
+        rtnetlink.parse_nsid(message(netlink.NLMSG_ERROR, struct.pack("=i", -number) + bytes(16)))
     assert caught.value.errno == number
 
 
@@ -62,9 +62,7 @@ def test_the_id_is_not_read_from_beyond_the_messages_end() -> None:
         rtnetlink.parse_nsid(short)
 
 
-KINDS = st.sampled_from([0, rtnetlink.NLMSG_ERROR, 3, rtnetlink.RTM_NEWNSID]) | st.integers(
-    0, 65535
-)
+KINDS = st.sampled_from([0, netlink.NLMSG_ERROR, 3, rtnetlink.RTM_NEWNSID]) | st.integers(0, 65535)
 
 
 @given(st.binary(max_size=64) | st.builds(message, KINDS, st.binary(max_size=48)))

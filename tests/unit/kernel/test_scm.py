@@ -11,6 +11,7 @@ from nsctl.kernel import scm
 
 pytestmark = pytest.mark.unit
 
+
 def test_a_peek_leaves_the_message_and_what_is_in_it() -> None:
     ours, theirs = scm.socketpair()
     sent = os.open("/dev/null", os.O_RDONLY)
