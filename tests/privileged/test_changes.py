@@ -8,11 +8,21 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nsctl.discovery.take import take
+from nsctl.engines import own
+from nsctl.engines.roots import own_roots
+from nsctl.errors import NsctlError
+from nsctl.model.part import Part
+from nsctl.paths.changes import find_changes, find_stopped_changes
+from nsctl.run import lifecycle
+from nsctl.targets.live import Process, resolve
+from support.containers import box_in
 from support.overlays import Box, box
 
 pytestmark = pytest.mark.privileged
@@ -375,3 +385,48 @@ def _tree(root: str) -> dict[str, tuple[int, int]]:
 
 def _unindented(script: str) -> str:
     return "\n".join(line.removeprefix("    ") for line in script.split("\n"))
+
+
+def test_one_of_ours_has_the_same_changes_once_it_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = """
+    echo new > /etc/new; rm /bin/ls; chown 5:5 /etc/passwd; mkdir /tmp/d; chmod 700 /etc
+    touch /bin/x; rm /bin/x; rm -r /opt; mkdir /opt; chown 0:7 /; sleep 1000
+    """
+    snapshot = take((Part.TASKS,))
+    with box_in(tmp_path) as ours:
+        Path(ours.root, "opt/gone").mkdir(parents=True)
+        made = ours.detach("sh", "-c", script, name="ended")
+        _until(lambda: os.path.exists(f"/proc/{made.pid}/root/tmp/d"))
+        _until(lambda: os.stat(f"/proc/{made.pid}/root").st_gid % 65536 == 7)
+        process = resolve(str(made.pid))
+        assert isinstance(process, Process)
+        try:
+            running = find_changes(process._replace(container=made), take((Part.TASKS,)))
+        finally:
+            process.close()
+        lifecycle.stop("ended", ours.store, grace=0)
+        (row,) = lifecycle.list_containers(ours.store)
+        assert not row.pid
+        # Its storage is one of those of which `nsctl storage` tells.
+        monkeypatch.setattr(own, "directory_of", lambda *_: ours.store.state)
+        (root,) = own_roots()
+        assert root.path == os.path.dirname(ours.state("ended").storage)
+        ended = find_stopped_changes(row, [root], snapshot)
+        assert ended.changes == running.changes
+        assert {change.path for change in ended.changes} >= {b"/etc/new", b"/bin/ls", b"/opt/gone"}
+        # That is what it was made from: a directory whose owner was copied up is no change.
+        assert (ended.upper, ended.lower) == (running.upper, (os.fsencode(ours.root),))
+        assert (ended.mounter, ended.verified) == (0, False)
+        for wrong in (row._replace(image="image"), row._replace(id="0" * 32)):
+            with pytest.raises(NsctlError, match="it does not run"):
+                find_stopped_changes(wrong, [root], snapshot)
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if holds():
+            return
+        time.sleep(0.02)
+    pytest.fail("the container did not do its work")

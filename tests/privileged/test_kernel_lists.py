@@ -277,7 +277,7 @@ from nsctl.kernel.syscall_numbers import *
 program = cbpf.assemble([
     cbpf.Instruction(0x20, 0, 0, 0),
     cbpf.Instruction(0x15, 0, 1, int(sys.argv[1])),
-    cbpf.Instruction(0x06, 0, 0, 0x00050000 | int(sys.argv[2])),
+    cbpf.Instruction(0x06, 0, 0, int(sys.argv[2], 16)),
     cbpf.Instruction(0x06, 0, 0, 0x7fff0000),
 ])
 process.set_no_new_privs()
@@ -301,13 +301,19 @@ def ls(*before: str, source: str = "kernel", options: Iterable[str] = ()) -> tup
 
 
 @pytest.mark.parametrize(
-    ("number", "words"), [(1, "although the capabilities are held"), (38, "no bpf(2), or a filter")]
+    ("action", "words"),
+    [
+        ("50001", "although the capabilities are held"),
+        ("50026", "no bpf(2), or a filter"),
+        # SECCOMP_RET_KILL_THREAD, and not the whole process.
+        ("0", "no bpf(2), or a filter"),
+    ],
 )
-def test_a_filter_that_refuses_bpf_costs_a_sentence(number: int, words: str) -> None:
+def test_a_filter_that_refuses_bpf_costs_a_sentence(action: str, words: str) -> None:
     from nsctl.kernel.libc import _NUMBERS
 
     done = subprocess.run(
-        [sys.executable, "-c", FILTERED, str(_NUMBERS["bpf"]), str(number)],
+        [sys.executable, "-c", FILTERED, str(_NUMBERS["bpf"]), action],
         env=clean_environment("/", {"NSCTL_SOURCE": "kernel"}),
         capture_output=True,
         timeout=60,
@@ -458,3 +464,23 @@ def test_a_small_host_is_read_through_proc_without_a_word(monkeypatch: pytest.Mo
     big = snapshot("auto", parts)
     assert big.read_from == ("kernel", "/proc")
     assert big.remarks[0] == "Read from the kernel's own lists and /proc."
+
+
+def test_without_threads_the_lists_are_walked_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, load: dict[str, object]
+) -> None:
+    assert load
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("_thread.start_new_thread", refuse)
+    found = lists.read(300, files=lists.SOME_FILES)
+    assert found.walked == 8
+    assert len(found.tasks) > 20
+
+
+def test_a_walk_that_nobody_wants_leaves_nothing() -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    lists.Walk(300).close()
+    assert set(os.listdir("/proc/self/fd")) == before

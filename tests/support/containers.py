@@ -56,7 +56,8 @@ class Box:
     def __init__(self, base: str, root: str = "") -> None:
         self.root = root or make_root(f"{base}/root")
         self.base = base
-        self.pool = IdPool(FIRST_ID, LAST_ID, directory=f"{base}/ids")
+        # Whatever ranges this host's users have: a test that wants one says so.
+        self.pool = IdPool(FIRST_ID, LAST_ID, directory=f"{base}/ids", subordinate=())
         self.store = Store(f"{base}/state", f"{base}/storage", self.pool)
 
     @classmethod

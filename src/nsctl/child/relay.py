@@ -29,7 +29,8 @@ _CHUNK = 65536
 _INT = struct.Struct("=i")
 _NULL_DEVICE = os.makedev(1, 3)
 _EVERYTHING = select.POLLIN | select.POLLOUT
-_GONE = frozenset({errno.EIO, errno.EPIPE, errno.ECONNRESET})
+# EBADF: the caller has closed it; the command writes to a pipe that nobody reads.
+_GONE = frozenset({errno.EIO, errno.EPIPE, errno.ECONNRESET, errno.EBADF})
 
 
 class Pump:

@@ -13,6 +13,7 @@ from nsctl.model.part import Part
 from nsctl.paths.changes import Changes, find_changes, find_stopped_changes
 from nsctl.paths.surroundings import process_of
 from nsctl.relate.find import find
+from nsctl.relate.groups import owner_of
 from nsctl.relate.layers import Change
 from nsctl.report.escape import escape_bytes
 from nsctl.report.jsonout import Row, document, envelope, put_text, put_texts
@@ -32,6 +33,9 @@ _TYPES = {
     0o140000: "socket",
 }
 _NAMED = 3
+_PARTS = (Part.TASKS, Part.CGROUPS, Part.NAMESPACES, Part.CONTAINERS)
+# Whose containers' layers are known where nothing is mounted.
+_STOPPED = frozenset({"docker", "podman", "nsctl"})
 
 
 def run(target: str, *, as_json: bool = False, strict: bool = False, color: str = "auto") -> int:
@@ -60,6 +64,8 @@ def run(target: str, *, as_json: bool = False, strict: bool = False, color: str 
         found = find_stopped_changes(stopped, host.find_storage(snapshot)[0], snapshot)
     else:
         try:
+            if process.container is None:
+                process = process._replace(container=_container_of(str(process.pid)))
             found = find_changes(process, snapshot)
         finally:
             process.close()
@@ -91,16 +97,30 @@ def _stopped(text: str, error: TargetError) -> Container:
     """
     if isinstance(error, (UnknownTarget, AmbiguousTarget)):
         raise error
-    parts = (Part.TASKS, Part.CGROUPS, Part.NAMESPACES, Part.CONTAINERS)
-    snapshot = common.snapshot_of(None, "/proc", parts)
+    snapshot = common.snapshot_of(None, "/proc", _PARTS)
     container = find(snapshot, common.target_of(text, None)).container
-    if container is None or container.pid or container.engine not in {"docker", "podman"}:
+    if container is None or container.pid or container.engine not in _STOPPED:
         raise error
+    if container.engine == "nsctl" and container.user:
+        raise error  # its layers belong to ids that no mount maps now
     if container.vouched_by or container.user not in {0, os.geteuid()}:
         # Nothing is mounted that could tell whether they are what he says.
         error.hint = "where its layers are is an ordinary user's word: ask as that user"
         raise error
     return container
+
+
+def _container_of(text: str) -> Container | None:
+    """Whose container a process is in: what its engine says of that is wanted too."""
+    snapshot = common.snapshot_of(None, "/proc", _PARTS)
+    try:
+        found = find(snapshot, common.target_of(text, None))
+    except TargetError:
+        return None  # it has ended meanwhile, which is told where its root is looked at
+    if found.container is not None or found.group is None:
+        return found.container
+    owner = found.group.owner
+    return next((each for each in snapshot.containers if owner_of(each) == owner), None)
 
 
 def _line(change: Change, style: Style) -> str:

@@ -71,8 +71,8 @@ def read(draft: Draft, inodes: list[int]) -> Visits:
     Returns:
         What could not be visited, to be noted.
     """
-    files = [*procnet.COUNTS, *(name for kind in KINDS for name in kind.files)]
-    visits = Visits(draft, Part.NET_SOCKETS, "sockets", ("icmp", "icmp6"), files)
+    files = [name for kind in KINDS for name in kind.files]
+    visits = Visits(draft, Part.NET_SOCKETS, "sockets", _ALWAYS, files)
     reading = _Reading(visits)
     for ino in inodes:
         rows = reading.sockets(ino)
@@ -95,6 +95,8 @@ def read(draft: Draft, inodes: list[int]) -> Visits:
     return visits
 
 
+# What the kernel does not list by sock_diag, and what tells whether there is anything to list.
+_ALWAYS = ("icmp", "icmp6", *procnet.COUNTS)
 # Sockets of the visit itself: for links and routes, and for other sockets.
 _OWN = 2
 

@@ -12,6 +12,8 @@ from nsctl.errors import NsctlError
 from nsctl.model.storage import DataRoot
 from nsctl.model.task import Task
 
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+
 
 def root_of(engine: str, view: View, path: str, daemon: Task | None) -> DataRoot:
     """Name a data root.
@@ -35,7 +37,11 @@ def own_roots() -> Iterator[DataRoot]:
     for user, place in places.items():
         # What is not there, not to be read, or damaged is the list of containers' to tell.
         with contextlib.suppress(NsctlError, OSError):
-            directory, _ = own.open_directory(place)
+            above, _ = own.open_directory(place)
+            try:
+                directory = os.open("containers", _DIRECTORY, dir_fd=above)
+            finally:
+                os.close(above)
             try:
                 for container_id in own.container_ids(directory):
                     with contextlib.suppress(NsctlError, OSError):

@@ -14,6 +14,7 @@ import os
 import struct
 from collections.abc import Callable, Sequence
 
+from nsctl.errors import Suppressed
 from nsctl.kernel import bpf
 from nsctl.kernel.bpf_object import Packed, shipped
 from nsctl.model.record import NamedTuple
@@ -50,6 +51,8 @@ _NAME = struct.Struct("=16sQ")
 _PAGE = mmap.PAGESIZE
 _ROOM = 4096
 _TRIES = 4
+# Seconds after which it is looked whether a thread is still there.
+_PATIENCE = 0.5
 
 # As the kernel spells a task's state (fs/proc/array.c), by the number of its highest bit.
 _LETTERS = "RSDTtXZPI"
@@ -279,6 +282,52 @@ def read(
         return walk.read(files)
 
 
+class _Thread:
+    """Something that a thread does meanwhile.
+
+    Args:
+        work: what; whatever it raises is raised again by `wait`.
+    """
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work = work
+        self._id = 0
+        self._error: Exception | None = None
+        self._ended = _thread.allocate_lock()
+        self._ended.acquire()
+        try:
+            _thread.start_new_thread(self._run, ())
+        except RuntimeError:  # no more threads are to be had
+            self._run()
+
+    def _run(self) -> None:
+        self._id = _thread.get_native_id()
+        try:
+            self._work()
+        except (OSError, ValueError) as error:
+            self._error = error
+        finally:
+            self._ended.release()
+
+    def wait(self) -> None:
+        """Wait for the end of it.
+
+        Raises:
+            OSError: as it raised; ENOSYS where the thread is gone, as a filter for system calls
+                makes it (SECCOMP_RET_KILL_THREAD, seccomp(2)).
+            ValueError: as it raised.
+        """
+        while not self._ended.acquire(timeout=_PATIENCE):
+            if self._id and not os.path.exists(f"/proc/self/task/{self._id}"):
+                # It may have ended in the ordinary way just now.
+                if self._ended.acquire(blocking=False):
+                    break
+                raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        self._ended.release()
+        if self._error is not None:
+            raise self._error
+
+
 class Walk:
     """A walk of the lists, made by a thread while its caller does other things; a context manager.
 
@@ -303,19 +352,13 @@ class Walk:
         self._room = (most, most if credentials else 1, _ROOM, 2 * most + _ROOM, _ROOM)
         self._packed = packed
         self._programs: _Programs | None = None
-        self._error: Exception | None = None
         self._want: _Run | None = None
         self._counts: _Counts | None = None
         self._has_begun = False
         self._may_walk = _thread.allocate_lock()
         self._may_walk.acquire()
-        self._ended = _thread.allocate_lock()
-        self._ended.acquire()
-        try:
-            _thread.start_new_thread(self._work, ())
-        except RuntimeError:  # no more threads are to be had
-            self._may_walk.release()
-            self._work()
+        self._maker = _thread.get_ident()
+        self._thread = _Thread(self._work)
 
     def __enter__(self) -> Self:
         return self
@@ -328,26 +371,23 @@ class Walk:
         if not self._has_begun:
             self._has_begun = True
             self._let_go()
-        with self._ended:
-            if self._programs is not None:
-                self._programs.close()
-                self._programs = None
+        with Suppressed(OSError, ValueError):  # whoever reads is told
+            self._thread.wait()
+        if self._programs is not None:
+            self._programs.close()
+            self._programs = None
 
     def _let_go(self) -> None:
         if self._may_walk.locked():
             self._may_walk.release()
 
     def _work(self) -> None:
-        try:
-            self._packed = self._packed or shipped()
-            self._programs = _Programs(self._packed, self._room)
+        self._packed = self._packed or shipped()
+        self._programs = _Programs(self._packed, self._room)
+        if _thread.get_ident() != self._maker:
             self._may_walk.acquire()
-            if self._want is not None:
-                self._counts = self._programs.walk_all(self._want)
-        except (OSError, ValueError) as error:
-            self._error = error
-        finally:
-            self._ended.release()
+        if self._want is not None:
+            self._counts = self._programs.walk_all(self._want)
 
     def begin(self, files: int) -> None:
         """Walk, as soon as the programs are loaded; what is listed is what there is from now on.
@@ -375,57 +415,23 @@ class Walk:
         """
         if files is not None:
             self.begin(files)
-        with self._ended:
-            if files is not None and self._want is not None and files != self._want.want_files:
-                self._want, self._counts = self._want._replace(want_files=files), None
-            for _ in range(_TRIES):
-                if self._programs is None or self._want is None:
-                    raise self._error or OSError(errno.EBADF, os.strerror(errno.EBADF))
-                counts = self._counts or self._programs.walk_all(self._want)
-                self._counts = None
-                pairs = list(zip(counts, self._room, strict=True))
-                if all(count <= place for count, place in pairs):
-                    return self._programs.unpack(self._want)
-                self._programs.close()
-                self._programs = None
-                tasks, held, opened, spaces, binds = (max(2 * n, old) for n, old in pairs)
-                self._room = tasks, held, opened, spaces, binds
-                self._programs = _Programs(self._packed or shipped(), self._room)
+        self._thread.wait()
+        if files is not None and self._want is not None and files != self._want.want_files:
+            self._want, self._counts = self._want._replace(want_files=files), None
+        for _ in range(_TRIES):
+            if self._programs is None or self._want is None:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            counts = self._counts or self._programs.walk_all(self._want)
+            self._counts = None
+            pairs = list(zip(counts, self._room, strict=True))
+            if all(count <= place for count, place in pairs):
+                return self._programs.unpack(self._want)
+            self._programs.close()
+            self._programs = None
+            tasks, held, opened, spaces, binds = (max(2 * n, old) for n, old in pairs)
+            self._room = tasks, held, opened, spaces, binds
+            self._programs = _Programs(self._packed or shipped(), self._room)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-class _Started:
-    """Something that a thread does meanwhile.
-
-    Args:
-        work: gives a descriptor.
-    """
-
-    def __init__(self, work: Callable[[], int]) -> None:
-        self._work = work
-        self._fd = -1
-        self._error: OSError | None = None
-        self._ended = _thread.allocate_lock()
-        self._ended.acquire()
-        try:
-            _thread.start_new_thread(self._run, ())
-        except RuntimeError:  # no more threads are to be had
-            self._run()
-
-    def _run(self) -> None:
-        try:
-            self._fd = self._work()
-        except OSError as error:
-            self._error = error
-        finally:
-            self._ended.release()
-
-    def answer(self) -> int:
-        """Wait for it."""
-        with self._ended:
-            if self._error is not None:
-                raise self._error
-            return self._fd
 
 
 _Counts = tuple[int, int, int, int, int]
@@ -475,10 +481,14 @@ class _Programs:
         ]
         for fd, size, count in zip(maps, sizes, (1, *self._room), strict=True):
             self._arrays.append(mmap.mmap(fd, -(-size * count // _PAGE) * _PAGE))
+
+        def load_spaces() -> None:
+            self._spaces = self._keep(
+                bpf.load(programs["spaces"], types=types, maps=maps, values=values)
+            )
+
         # Each takes milliseconds to check, and there may be a second processor.
-        spaces = _Started(
-            lambda: bpf.load(programs["spaces"], types=types, maps=maps, values=values)
-        )
+        spaces = _Thread(load_spaces)
         try:
             self._tasks = self._keep(
                 bpf.load(
@@ -486,7 +496,7 @@ class _Programs:
                 )
             )
         finally:
-            self._spaces = self._keep(spaces.answer())
+            spaces.wait()
 
     def _find(self, types: int, function: bytes) -> int:
         """Ask the kernel for the number of one of its functions."""

@@ -170,6 +170,10 @@ COUNTS = ("sockstat", "sockstat6")
 _COUNTED = ("inuse", "tw", "used")
 
 
+def _is_count(word: bytes) -> bool:
+    return word.isdigit() and len(word) < 20
+
+
 def most_sockets(texts: tuple[bytes, bytes]) -> int | None:
     """Tell how many sockets a network namespace has at most.
 
@@ -187,7 +191,7 @@ def most_sockets(texts: tuple[bytes, bytes]) -> int | None:
         for line in text.split(b"\n"):
             _, colon, rest = line.partition(b": ")
             words = rest.split(b" ")
-            if not colon or len(words) % 2 or not all(word.isdigit() for word in words[1::2]):
+            if not colon or len(words) % 2 or not all(map(_is_count, words[1::2])):
                 if line:
                     return None
                 continue

@@ -102,7 +102,7 @@ def find_stopped_changes(
     """Compare the layers of a container that does not run, as its engine's own files name them.
 
     Args:
-        container: of Docker or Podman, root's or the caller's own.
+        container: of Docker, Podman or nsctl, root's or the caller's own.
         roots: data roots of engines.
         snapshot: with the caller.
         limit: names to look at.
@@ -117,6 +117,7 @@ def find_stopped_changes(
     arguments: dict[str, object] = {
         "engine": container.engine,
         "id": container.id,
+        "image": image_of(container),
         "user": bool(container.user),
         "roots": [
             (root.pid, os.fsencode(root.path))

@@ -3,7 +3,8 @@
 Which layers such a container has stands in its engine's own files, in Docker's data root:
 ``image/overlay2/layerdb/mounts/ID/mount-id`` (the name of its directory in ``overlay2``), in that of
 containers-storage(5) (Podman): ``overlay-containers/containers.json`` ("layer"). In that directory
-``diff`` is the upper layer and the file ``lower`` has the others, topmost first.
+``diff`` is the upper layer and the file ``lower`` has the others, topmost first. One of ours has
+``upper`` in its own directory, over the directory that it was made from.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import stat
 from collections.abc import Iterator
 from typing import cast
 
-from nsctl.kernel.overlay import TRUSTED, USER, LayerDirectory
+from nsctl.kernel.overlay import TRUSTED, USER, LayerDirectory, Maps
+from nsctl.model.namespace import IdExtent
 from nsctl.paths.ask import Piece
 from nsctl.paths.views import View, open_in, open_view
 from nsctl.relate.layers import Overlay
@@ -23,13 +25,15 @@ _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _LIMIT = 1 << 24
 _ROOTS = 64
+_IDS = 1 << 16
 
 
 def open_stopped(arguments: dict[str, object]) -> tuple[tuple[Piece, ...], Overlay | None]:
     """Open the layers of a container that does not run.
 
     Args:
-        arguments: "engine" and "id" of the container, "roots": pairs of a process (0 for the
+        arguments: "engine", "id" and "image" (the directory that it was made from, b"" for none)
+            of the container, "roots": pairs of a process (0 for the
             caller) and the path of a data root of its engine in its view, "user": whether the
             engine is an ordinary user's, whose layers have ``user.overlay.`` attributes.
 
@@ -44,14 +48,15 @@ def open_stopped(arguments: dict[str, object]) -> tuple[tuple[Piece, ...], Overl
             view = open_view(pid)
         except OSError:
             continue
-        for home in (_of_podman if arguments["engine"] == "podman" else _of_docker)(
-            view, root, own
-        ):
-            found = _open(view, home, prefix)
-            if found is not None:
-                paths, overlay = found
-                head = ("layers", paths[0], paths[1:], pid, False, prefix == TRUSTED)
-                return (head,), overlay
+        if arguments["engine"] == "nsctl":
+            image = cast("bytes", arguments["image"])
+            opened = [_open_own(view, root + b"/" + own.encode(), image)]
+        else:
+            where = _of_podman if arguments["engine"] == "podman" else _of_docker
+            opened = [_open(view, home, prefix) for home in where(view, root, own)]
+        for paths, overlay in filter(None, opened):
+            head = ("layers", paths[0], paths[1:], pid, False, prefix == TRUSTED)
+            return (head,), overlay
     return (("mount", b"", b"", b"", b""),), None
 
 
@@ -129,3 +134,29 @@ def _open(view: View, directory: bytes, prefix: bytes) -> tuple[list[bytes], Ove
     except OSError:
         return None
     return paths, Overlay([LayerDirectory(fd, prefix) for fd in fds], [])
+
+
+def _open_own(view: View, home: bytes, image: bytes) -> tuple[list[bytes], Overlay] | None:
+    """Open the layers of one of ours.
+
+    What it was made from is mounted on ``lower`` with its ids mapped, and that directory belongs to
+    the first of them: the container can change the owner of ``upper``, but not of this one.
+    """
+    if not image:
+        return None
+    paths = [home + b"/upper", image]
+    try:
+        upper, below, lower = (
+            open_in(view, path, _DIRECTORY) for path in (paths[0], home + b"/lower", image)
+        )
+    except OSError:
+        return None
+    first = os.fstat(below)
+    maps, prefix = None, TRUSTED
+    if first.st_uid:
+        # A user namespace of its own keeps overlayfs's marks where it may (`userxattr`).
+        prefix = USER
+        uids, gids = ((IdExtent(0, each, _IDS),) for each in (first.st_uid, first.st_gid))
+        maps = Maps(uids, gids)
+    layers = [LayerDirectory(upper, prefix), LayerDirectory(lower, prefix, maps=maps)]
+    return paths, Overlay(layers, [])

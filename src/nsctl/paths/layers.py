@@ -107,12 +107,43 @@ def open_layers(
             if top is None and not has_it:
                 continue
             for start in _starts(line, view, layers):
+                bare: Opened | None = None
                 for each in _written(layers, view, start, image):
                     for ids in (None, maps_of(target.pid)):
                         found = _open(line, each, view, start, top, ids)
-                        if found is not None:
-                            return found
+                        if found is None:
+                            continue
+                        # Where the upper layer has every name, the empty place of a mount that
+                        # was undone explains as much as what had been mounted there.
+                        if bare is None and _is_bare(found):
+                            bare = found
+                            break
+                        if bare is not None:
+                            _close([kept.fd for kept in bare.directories if kept is not None])
+                        return found
+                if bare is not None:
+                    return bare
     return None
+
+
+def _is_bare(opened: Opened) -> bool:
+    """Tell whether no lower layer has any name in it."""
+    for directory in opened.directories[1:]:
+        if directory is None:
+            continue
+        try:
+            fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=directory.fd)
+        except OSError:
+            return False
+        try:
+            with os.scandir(fd) as names:
+                if next(names, None) is not None:
+                    return False
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+    return True
 
 
 def _written(layers: Layers, view: View, start: bytes, image: bytes) -> Iterator[Layers]:

@@ -20,7 +20,7 @@ from nsctl.engines import own
 from nsctl.errors import KernelRefusal, NsctlError, UnknownTarget, refused, translate, vanished
 from nsctl.kernel import cgroupfs, nsfs, procfs
 from nsctl.kernel.remove import remove_tree
-from nsctl.run import ids
+from nsctl.run import ids, subordinate
 from nsctl.run.store import (
     Handle,
     Store,
@@ -220,12 +220,23 @@ def clear(handle: Handle, containers: int, store: Store) -> None:
     state = handle.state
     try:
         if state.storage:
-            remove_tree(state.storage)
+            _remove_storage(state.storage, store)
         _remove_state(containers, state.id)
     except OSError as error:
         raise translate(error, "remove", f"container {state.name}") from error
     if state.id_count:
         ids.release(store.pool, state.ids, state.id_count)
+
+
+def _remove_storage(path: str, store: Store) -> None:
+    """Remove what a container wrote, as whom it was written by where it was not the caller."""
+    try:
+        remove_tree(path)
+    except PermissionError:
+        maps = subordinate.maps_of(store.pool.subordinate, os.geteuid(), os.getegid())
+        if maps is None:
+            raise
+        subordinate.remove(path, maps)
 
 
 def _remove_state(containers: int, name: str) -> None:
@@ -343,4 +354,4 @@ def _remove_orphans(store: Store) -> None:
         return
     for name in names:
         if not os.path.exists(container_place(store, name)):
-            remove_tree(f"{parent}/{name}")
+            _remove_storage(f"{parent}/{name}", store)

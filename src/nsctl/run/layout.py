@@ -19,7 +19,7 @@ from nsctl.errors import (
 from nsctl.kernel import cgroupfs, mountinfo, nsfs, procfs
 from nsctl.model import capabilities
 from nsctl.model.namespace import TYPES, NamespaceType
-from nsctl.run import garbage, groups, plan
+from nsctl.run import garbage, groups, ids, plan, subordinate
 from nsctl.run.spec import Spec
 from nsctl.run.store import find, states
 from nsctl.targets import live, namespace_file
@@ -196,18 +196,20 @@ def layout_of(
     state: own.State,
     others: dict[str, int],
     kinds: Sequence[str],
+    pool: ids.IdPool,
 ) -> plan.Layout:
     """Find out what a container's plan depends on, from the kernel where it can be asked."""
     uid, gid = os.geteuid(), os.getegid()
+    maps = subordinate.maps_of(pool.subordinate, uid, gid)
     mapping, root_uid, root_gid = plan.NONE, 0, 0
     if spec.is_private(NamespaceType.USER):
         has_range = state.id_count > 0
-        mapping = plan.RANGE if has_range else plan.SINGLE
+        mapping = plan.RANGE if has_range else plan.SUBORDINATE if maps else plan.SINGLE
         root_uid, root_gid = (state.ids, state.ids) if has_range else (uid, gid)
     elif spec.joined(NamespaceType.USER) and not _is_own(others["user"]):
         mapping = plan.OTHER
         root_uid, root_gid = _root_ids(others["user"], spec.joined(NamespaceType.USER))
-    _check_user(spec, mapping, state.id_count)
+    _check_user(spec, mapping, maps.length if maps else state.id_count)
     hierarchies = cgroupfs.hierarchies(
         mountinfo.parse(procfs.ProcFs().read("self/mountinfo", 1 << 28))
     )
@@ -240,6 +242,7 @@ def layout_of(
         streams=(kinds[0], kinds[1], kinds[2]),
         group_files=(*files, *devices),
         confines_devices=bool(devices),
+        maps=(maps.uids, maps.gids) if maps else ("", ""),
         held=_held() if mapping == plan.NONE else capabilities.everything(),
     )
 
@@ -251,7 +254,9 @@ def _held() -> int:
 
 def _check_user(spec: Spec, mapping: str, id_count: int) -> None:
     """See that the command's user and groups mean something in its user namespace."""
-    highest = {plan.RANGE: id_count - 1, plan.SINGLE: 0}.get(mapping)
+    highest = {plan.RANGE: id_count - 1, plan.SUBORDINATE: id_count - 1, plan.SINGLE: 0}.get(
+        mapping
+    )
     if highest is None:
         return
     for number in (spec.uid, spec.gid, *spec.groups):
@@ -304,7 +309,7 @@ def _root_ids(userns: int, name: str) -> tuple[int, int]:
 
 def _is_foreign(kind: NamespaceType, others: dict[str, int], mapping: str) -> bool:
     """Whether a shared namespace belongs to another user namespace than the container lives in."""
-    if mapping in {plan.RANGE, plan.SINGLE}:
+    if mapping in {plan.RANGE, plan.SINGLE, plan.SUBORDINATE}:
         return True
     with contextlib.ExitStack() as stack:
 

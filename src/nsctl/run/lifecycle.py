@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from nsctl.child.relay import TERMINAL, Streams
 from nsctl.engines import own
@@ -36,6 +36,9 @@ from nsctl.run.store import (
 
 GRACE = 10.0
 """Seconds between SIGTERM and SIGKILL."""
+
+_LOCK_SECONDS = 15.0
+_LOOK_SECONDS = 0.5
 
 _RECORD = "record the container"
 _MONITOR = "start its monitor, which does what follows, keeps its log and sees its end"
@@ -205,7 +208,7 @@ def _run(
     if not spec.is_private(NamespaceType.MNT):
         master = _borrow_terminal(streams)
     try:
-        running = begin(handle, containers, streams, on_step, alone=alone)
+        running = begin(handle, containers, store, streams, on_step, alone=alone)
     except BaseException:
         if master >= 0:
             os.close(master)
@@ -277,7 +280,7 @@ def describe(
         given.close()
         kinds = given.kinds
     with opened(store) as containers, others_of(wanted, containers) as others:
-        layout = layout_of(wanted, state, others, kinds)
+        layout = layout_of(wanted, state, others, kinds, store.pool)
     steps = plan.plan(wanted, layout)
     texts = [
         _RECORD,
@@ -350,25 +353,43 @@ def stop(target: str, store: Store | None = None, *, grace: float = GRACE) -> No
     _tidy(store)
     with opened(store) as containers:
         state = find(containers, target)
+
+        def end(pidfd: int) -> None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+            if not garbage.await_end(pidfd, grace):
+                garbage.kill(pidfd)
+
+        # Its starter, or --rm, may remove it.
+        with (
+            contextlib.suppress(UnknownTarget),
+            _taken("stop", state, containers, end) as handle,
+        ):
+            garbage.settle(handle, containers, store)
+
+
+def _taken(what: str, state: own.State, containers: int, end: Callable[[int], None]) -> Handle:
+    """Take a container's lock, having ended it: also one that somebody else is just starting.
+
+    Raises:
+        UnknownTarget: it is gone.
+        NsctlError: another command does not let go of it.
+    """
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
         pidfd = garbage.open_process(state)
         if pidfd >= 0:
             try:
-                with contextlib.suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(pidfd, signal.SIGTERM)
-                if not garbage.await_end(pidfd, grace):
-                    garbage.kill(pidfd)
+                end(pidfd)
             finally:
                 os.close(pidfd)
-        with contextlib.suppress(UnknownTarget):  # its starter, or --rm, has removed it
-            _settle(state, containers, store)
-
-
-def _settle(state: own.State, containers: int, store: Store) -> None:
-    handle = hold(containers, state.id)
-    if handle is None:
-        raise NsctlError("stop", state.name, "another nsctl is working on it")
-    with handle:
-        garbage.settle(handle, containers, store)
+        handle = hold(containers, state.id, _LOOK_SECONDS)
+        if handle is not None:
+            return handle
+        if time.monotonic() >= deadline:
+            raise NsctlError(what, state.name, "another nsctl is working on it")
+        # Whoever holds it may have begun to run it.
+        state = find(containers, state.id)
 
 
 def remove(target: str, store: Store | None = None, *, force: bool = False) -> None:
@@ -388,23 +409,17 @@ def remove(target: str, store: Store | None = None, *, force: bool = False) -> N
     _tidy(store)
     with opened(store) as containers:
         state = find(containers, target)
-        pidfd = garbage.open_process(state)
-        if pidfd >= 0:
-            try:
-                if not force:
-                    raise UsageError(
-                        f"{state.name} runs", f"stop it first: nsctl stop {state.name}"
-                    )
-                garbage.kill(pidfd)
-            finally:
-                os.close(pidfd)
-        try:
-            handle = hold(containers, state.id)
-        except UnknownTarget:
-            return  # its starter has removed it
-        if handle is None:
-            raise NsctlError("remove", state.name, "another nsctl is working on it")
-        with handle:
+
+        def end(pidfd: int) -> None:
+            if not force:
+                raise UsageError(f"{state.name} runs", f"stop it first: nsctl stop {state.name}")
+            garbage.kill(pidfd)
+
+        # Its starter may remove it.
+        with (
+            contextlib.suppress(UnknownTarget),
+            _taken("remove", state, containers, end) as handle,
+        ):
             garbage.clear(handle, containers, store)
 
 

@@ -188,7 +188,7 @@ def _monitor(request: dict[str, Any], released: int) -> None:
         recorder = Recorder(
             request["directory"], terminal=spec.terminal, interactive=spec.interactive
         )
-        running = begin(handle, containers, recorder, tell, alone=True)
+        running = begin(handle, containers, store, recorder, tell, alone=True)
     except NsctlError as error:
         channel.send(json.dumps(_fields(error)).encode())
         return

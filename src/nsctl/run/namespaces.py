@@ -11,6 +11,7 @@ from nsctl.errors import translate
 from nsctl.kernel import mount, nsfs, procfs, unshare
 from nsctl.model.namespace import NamespaceType
 from nsctl.model.record import NamedTuple
+from nsctl.run import subordinate
 from nsctl.run.context import Builder
 
 _LONG_OPTIONS = {
@@ -35,26 +36,33 @@ class NewUserNamespace(NamedTuple):
         uids: its uid_map.
         gids: its gid_map.
         deny_setgroups: as an ordinary user must before he may write the gid_map.
+        by_programs: newuidmap(1) and newgidmap(1) write the maps.
     """
 
     uids: str
     gids: str
     deny_setgroups: bool
+    by_programs: bool = False
 
     def describe(self) -> str:
         """The work in one line."""
-        inside, outside, count = self.uids.split()
+        inside, outside, count = self.uids.split("\n")[0].split()
+        if self.by_programs:
+            return f"make a user namespace in which {inside} is {outside} outside, and your subordinate ids follow"
         return f"make a user namespace in which {inside} is {outside} outside, {count} ids"
 
     def command(self) -> str:
         """As unshare(1) would do it, for uids and gids alike."""
-        words = ":".join(self.uids.split())
-        return f"unshare --user --map-users={words} --map-groups={':'.join(self.gids.split())}"
+        words = ["unshare --user"]
+        for option, text in (("users", self.uids), ("groups", self.gids)):
+            extents = [":".join(line.split()) for line in text.split("\n") if line]
+            words += [f"--map-{option}={each}" for each in extents]
+        return " ".join(words)
 
     def execute(self, context: Builder) -> None:
         """Make it."""
         # An ordinary user may only write the maps of a process that is dumpable.
-        unshare.set_dumpable(self.deny_setgroups)
+        unshare.set_dumpable(self.deny_setgroups or self.by_programs)
         ours, theirs = socket.socketpair()
         child = os.fork()
         if not child:
@@ -67,8 +75,11 @@ class NewUserNamespace(NamedTuple):
             try:
                 if self.deny_setgroups:
                     unshare.deny_setgroups(proc)
-                unshare.write_id_map(proc, "uid", self.uids)
-                unshare.write_id_map(proc, "gid", self.gids)
+                if self.by_programs:
+                    subordinate.write_maps(child, self.uids, self.gids)
+                else:
+                    unshare.write_id_map(proc, "uid", self.uids)
+                    unshare.write_id_map(proc, "gid", self.gids)
                 context.userns = os.open("ns/user", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
             finally:
                 os.close(proc)

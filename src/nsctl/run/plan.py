@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from nsctl.mounting.step import Step
 
-RANGE, SINGLE, NONE, OTHER = "range", "single", "none", "other"
+RANGE, SINGLE, SUBORDINATE, NONE, OTHER = "range", "single", "subordinate", "none", "other"
 
 
 # What has a file system that shows it, and which one.
@@ -50,7 +50,8 @@ class Layout(NamedTuple):
         name: its name.
         uid: who runs nsctl.
         gid: its group.
-        mapping: "range" of ids of its own, "single" (root inside is the caller), "none" (the
+        mapping: "range" of ids of its own, "single" (root inside is the caller), "subordinate" (the
+            same, and the ids that the caller was given), "none" (the
             host's user namespace) or "other" (another container's).
         ids: first id of its range.
         id_count: length of its range.
@@ -66,6 +67,7 @@ class Layout(NamedTuple):
         group_files: path, text and meaning of what is written into its control group.
         confines_devices: its control group says which devices it may open.
         held: capabilities that the caller can hand on, a bit mask.
+        maps: uid_map and gid_map where the mapping is "subordinate".
     """
 
     id: str
@@ -86,11 +88,12 @@ class Layout(NamedTuple):
     group_files: tuple[tuple[str, str, str], ...] = ()
     confines_devices: bool = False
     held: int = (1 << 64) - 1
+    maps: tuple[str, str] = ("", "")
 
 
 def layout_from_json(fields: dict[str, Any]) -> Layout:
     """Read a layout that a process of ours wrote as JSON from its `_asdict`."""
-    tuples = {name: tuple(fields[name]) for name in ("cgroup_dirs", "foreign", "streams")}
+    tuples = {name: tuple(fields[name]) for name in ("cgroup_dirs", "foreign", "streams", "maps")}
     rows = tuple(tuple(row) for row in fields["group_files"])
     return Layout(**fields | tuples | {"group_files": rows})
 
@@ -154,7 +157,7 @@ def plan(spec: Spec, layout: Layout) -> Plan:
             sets=sets_of(spec, layout),
             seccomp=spec.seccomp,
             no_new_privs=spec.no_new_privs,
-            groups=spec.groups if layout.privileged or layout.mapping == NONE else None,
+            groups=spec.groups if _may_set_groups(layout) or layout.mapping == NONE else None,
             dies_with_parent=not spec.detach,
             uid=spec.uid,
             gid=spec.gid,
@@ -194,17 +197,7 @@ def _outside(spec: Spec, layout: Layout) -> list[Step[Builder]]:
     """What the builder does before there is a first process."""
     work: list[Step[Builder]] = []
     mounts = spec.is_private(NamespaceType.MNT)
-    if layout.mapping == RANGE:
-        extent = f"0 {layout.ids} {layout.id_count}\n"
-        work.append(namespaces.NewUserNamespace(extent, extent, deny_setgroups=False))
-    elif layout.mapping == SINGLE:
-        work.append(
-            namespaces.NewUserNamespace(
-                f"0 {layout.uid} 1\n", f"0 {layout.gid} 1\n", deny_setgroups=not layout.privileged
-            )
-        )
-    elif layout.mapping == OTHER:
-        work.append(namespaces.TakeUserNamespace(spec.joined(NamespaceType.USER)))
+    work += _user_namespace(spec, layout)
     idmapped = _is_idmapped(layout)
     if mounts and idmapped:
         work.append(filesystems.IdmappedClone(spec.rootfs))
@@ -221,7 +214,9 @@ def _outside(spec: Spec, layout: Layout) -> list[Step[Builder]]:
             for attributes, idmap, _ in [options_of(each)]
         ]
     prepared = _prepared(spec, layout) if mounts and layout.privileged else []
-    enter = [] if layout.mapping == NONE else [namespaces.EnterUserNamespace(layout.privileged)]
+    enter = (
+        [] if layout.mapping == NONE else [namespaces.EnterUserNamespace(_may_set_groups(layout))]
+    )
     if spec.joined(NamespaceType.MNT):
         # The last of all: from then on the builder's root is the other container's.
         joins_mnt = [namespaces.JoinNamespace(NamespaceType.MNT, spec.joined(NamespaceType.MNT))]
@@ -238,6 +233,24 @@ def _outside(spec: Spec, layout: Layout) -> list[Step[Builder]]:
         if offset:
             work.append(namespaces.TimeOffset(clock, offset))
     return work
+
+
+def _user_namespace(spec: Spec, layout: Layout) -> list[Step[Builder]]:
+    if layout.mapping == RANGE:
+        extent = f"0 {layout.ids} {layout.id_count}\n"
+        return [namespaces.NewUserNamespace(extent, extent, deny_setgroups=False)]
+    if layout.mapping == SINGLE:
+        maps = (f"0 {layout.uid} 1\n", f"0 {layout.gid} 1\n")
+        return [namespaces.NewUserNamespace(*maps, deny_setgroups=not layout.privileged)]
+    if layout.mapping == SUBORDINATE:
+        return [namespaces.NewUserNamespace(*layout.maps, deny_setgroups=False, by_programs=True)]
+    if layout.mapping == OTHER:
+        return [namespaces.TakeUserNamespace(spec.joined(NamespaceType.USER))]
+    return []
+
+
+def _may_set_groups(layout: Layout) -> bool:
+    return layout.privileged or layout.mapping == SUBORDINATE
 
 
 def _is_idmapped(layout: Layout) -> bool:

@@ -26,7 +26,7 @@ from nsctl.run import builder, garbage
 from nsctl.run.layout import layout_of, others_of
 from nsctl.run.plan import Layout, Plan, plan
 from nsctl.run.spec import Spec, from_json, to_json
-from nsctl.run.store import Handle
+from nsctl.run.store import Handle, Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -280,6 +280,7 @@ def _signals_to(pidfd: int, streams: Streams | Recorder) -> Iterator[int]:
 def begin(
     handle: Handle,
     containers: int,
+    store: Store,
     streams: Streams | Recorder,
     on_step: OnStep,
     *,
@@ -290,6 +291,7 @@ def begin(
     Args:
         handle: of it.
         containers: from `nsctl.run.store.opened`.
+        store: whose container it is.
         streams: its standard streams, which are closed where it cannot be started.
         on_step: told each step before it is done.
         alone: this program is nsctl's own: the builder may be forked from it while it has one
@@ -304,7 +306,7 @@ def begin(
     try:
         spec = from_json(handle.state.spec)
         with others_of(spec, containers) as others:
-            layout = layout_of(spec, handle.state, others, streams.kinds)
+            layout = layout_of(spec, handle.state, others, streams.kinds, store.pool)
             streams.give_to(layout.root_uid, layout.root_gid)
             if handle.state.status != "creating":
                 handle.update(status="starting")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nsctl.engines.by_cgroup import may_name
 from nsctl.engines.cgroup_names import groups_of, names
 
 pytestmark = pytest.mark.unit
@@ -179,3 +180,44 @@ def test_a_group_that_was_removed_names_nobody() -> None:
 def test_a_pod_of_podmans_below_any_parent_is_a_pod(below: str) -> None:
     found = names(f"0::/mine/{A}/{below}\n".encode())
     assert [(each.id, each.pod) for each in found] == ([(B, A)] if B in below else [])
+
+
+_PIECES = st.sampled_from(
+    [
+        *(
+            "/",
+            "-",
+            ".scope",
+            ".slice",
+            ":",
+            "docker",
+            "libpod",
+            "lxc",
+            "lxc.payload.",
+            "a",
+            "\\x2d",
+        ),
+        *(
+            "crio",
+            "cri-containerd",
+            "kubepods",
+            "machine",
+            "systemd-nspawn@",
+            ".service",
+            A,
+            B[:63],
+        ),
+        *("user@1000.service", "libpod_parent", "conmon", "supervisor", "payload", "pod", UID),
+    ]
+)
+
+
+@given(st.lists(_PIECES).map("".join))
+def test_what_is_passed_over_unread_names_nothing(path: str) -> None:
+    group = f"0::/{path}\n".encode()
+    assert may_name(group) or not names(group)
+
+
+@pytest.mark.parametrize("path", [path for path, named in [*RECORDED, *RECORDED_V2] if named])
+def test_what_names_a_container_is_read(path: str) -> None:
+    assert may_name(f"0::{path}\n".encode())

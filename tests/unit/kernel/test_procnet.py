@@ -168,3 +168,46 @@ def test_the_files_say_of_our_own_network_what_the_kernel_says() -> None:
 def test_states_have_the_names_that_ss_gives_them() -> None:
     assert sockdiag.state_name(10) == "LISTEN"
     assert sockdiag.state_name(200) == "200"
+
+
+IDLE = (
+    (
+        b"sockets: used 2\nTCP: inuse 0 orphan 0 tw 0 alloc 3 mem 436\nUDP: inuse 0 mem 0\n"
+        b"UDPLITE: inuse 0\nRAW: inuse 0\nFRAG: inuse 0 memory 0\n"
+    ),
+    b"TCP6: inuse 0\nUDP6: inuse 0\nUDPLITE6: inuse 0\nRAW6: inuse 0\nFRAG6: inuse 0 memory 0\n",
+)
+
+
+def test_what_nobody_has_a_socket_in_has_the_visitors_alone() -> None:
+    assert procnet.most_sockets(IDLE) == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"used 2", b"used 3"),
+        (b"TCP: inuse 0", b"TCP: inuse 1"),
+        (b" tw 0", b" tw 1"),
+        (b"UDP: inuse 0", b"UDP: inuse 1"),
+        (b"RAW: inuse 0", b"RAW: inuse 1"),
+        (b"TCP6: inuse 0", b"TCP6: inuse 1"),
+        (b"UDPLITE6: inuse 0", b"UDPLITE6: inuse 1"),
+    ],
+)
+def test_a_socket_of_any_kind_is_counted(before: bytes, after: bytes) -> None:
+    one, other = (text.replace(before, after, 1) for text in IDLE)
+    assert (one, other) != IDLE
+    assert procnet.most_sockets((one, other)) == 3
+
+
+@pytest.mark.parametrize("text", [b"", b"TCP", b"TCP: inuse\n", b"TCP: inuse x\n", b"a: b 1\n"])
+def test_counts_of_another_form_tell_nothing(text: bytes) -> None:
+    assert procnet.most_sockets((text, IDLE[1])) is None
+    assert procnet.most_sockets((IDLE[0], text)) is None
+
+
+@given(st.binary(), st.binary())
+def test_any_bytes_in_place_of_counts_are_taken(one: bytes, other: bytes) -> None:
+    found = procnet.most_sockets((one, other))
+    assert found is None or found >= 0
