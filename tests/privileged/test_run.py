@@ -7,6 +7,7 @@ import fcntl
 import itertools
 import os
 import pty
+import re
 import select
 import signal
 import stat
@@ -507,6 +508,44 @@ def test_signals_go_to_the_command(box: Box) -> None:
         sender.join()
         os.close(writing)
         os.close(reading)
+
+
+def test_a_builder_is_forked_only_from_one_thread_and_hands_nothing_on(box: Box) -> None:
+    """Alone and not, the container has the same descriptors and signals."""
+    script = """
+import os, signal, sys, threading
+sys.path[:0] = [sys.argv[1]]
+from support.containers import Box
+from nsctl.run import lifecycle
+box, forks = Box.at(sys.argv[2]), []
+sys.addaudithook(lambda event, _: forks.append(event) if event == "os.fork" else None)
+os.dup2(1, 77)
+os.set_inheritable(77, True)
+signal.signal(signal.SIGUSR1, lambda *_: print("heard outside"))
+look = "grep -E 'Sig(Blk|Ign|Cgt)' /proc/1/status; ls /proc/1/fd; ls /proc/1/task | wc -l"
+stop = threading.Event()
+
+def run(alone):
+    spec = box.spec("sh", "-c", look, remove=True, name="web")
+    forks.clear()
+    status = lifecycle.run(spec, box.store, alone=alone)
+    print(status, len(forks), flush=True)
+
+run(False)
+run(True)
+thread = threading.Thread(target=stop.wait)
+thread.start()
+run(True)
+stop.set()
+"""
+    tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    words = (sys.executable, "-c", script, tests, box.base)
+    done = subprocess.run(words, capture_output=True, check=False, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    spawned, forked, threaded = re.findall(r"(?s)(.*?)\n0 (\d)\n", done.stdout)
+    assert [spawned[1], forked[1], threaded[1]] == ["0", "1", "0"]
+    assert spawned[0] == forked[0] == threaded[0]
+    assert "77" not in forked[0].split("\n")
 
 
 def test_without_the_last_stages_program_an_interpreter_does_the_same(

@@ -11,6 +11,7 @@ from nsctl.report.escape import escape
 from nsctl.report.table import Column, table
 from nsctl.report.units import size
 from nsctl.run import sources
+from nsctl.run.garbage import boot_id
 from nsctl.run.store import default_store
 
 TYPE_CHECKING = False
@@ -85,7 +86,7 @@ def _expect(given: list[str], least: int, most: int, words: str) -> None:
 def _list(found: list[Stored], args: argparse.Namespace, store: Store, began: float) -> int:
     if args.json:
         own_json.put_json(
-            "images", [_json(each) for each in found], f"{store.storage}/images", began
+            "images", [_json(each) for each in found], f"{store.storage}/images", began, boot_id()
         )
     elif args.quiet:
         common.put(each.id[:12] for each in found)

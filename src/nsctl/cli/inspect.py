@@ -7,6 +7,7 @@ import time
 from nsctl.cli import common, own_json
 from nsctl.errors import EXIT_OK, NsctlError, TargetError
 from nsctl.run import afterwards
+from nsctl.run.garbage import boot_id
 from nsctl.run.store import default_store
 
 TYPE_CHECKING = False
@@ -41,5 +42,5 @@ def main(words: list[str]) -> int:
             status = error.exit_status
             if not isinstance(error, TargetError):
                 gaps.append(own_json.gap(store.state, name, error.sentence))
-    own_json.put_json("containers", found, store.state, began, gaps)
+    own_json.put_json("containers", found, store.state, began, boot_id(), gaps)
     return status

@@ -6,7 +6,6 @@ import sys
 import time
 
 from nsctl.report.jsonout import FORMAT_VERSION, document, put_text, put_texts
-from nsctl.run import garbage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ def put_json(
     found: Sequence[Mapping[str, object]],
     source: str,
     began: float,
+    boot_id: str,
     gaps: Sequence[Row] = (),
 ) -> None:
     """Print a document.
@@ -29,13 +29,14 @@ def put_json(
         found: what is in the list; texts are such as `os.fsdecode` gives.
         source: the directory that it was read from.
         began: when that was begun, in seconds since the epoch.
+        boot_id: of this boot.
         gaps: what could not be read, from `gap`.
     """
     about: Row = {
         "version": FORMAT_VERSION,
         "began": began,
         "ended": time.time(),
-        "boot_id": garbage.boot_id(),
+        "boot_id": boot_id,
         "read_from": [source],
         "completeness": list(gaps),
     }
