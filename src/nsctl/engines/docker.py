@@ -9,6 +9,8 @@ State of a container: ``containers/ID/config.v2.json`` and ``hostconfig.json``.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 from nsctl.engines import shims as containerd_shims
 from nsctl.engines.fields import (
     Fields,
@@ -188,7 +190,7 @@ def _read_root(
         states, passed_over = _states(survey, root, f"{place}/containers", owner, by_id)
         others = (_shim_of(root, by_id[container_id]) for container_id in passed_over)
         served |= {shim.task.pid for shim in others if shim is not None}
-        names = {state.id: text(state.config, "Name").lstrip("/") for state in states}
+        names = _Names({state.id: text(state.config, "Name").lstrip("/") for state in states})
         for state in states:
             shim = _shim_of(root, by_id.get(state.id, ()))
             if shim is not None:
@@ -233,14 +235,12 @@ def _states(
     return found, passed_over
 
 
-def _row(
-    survey: Survey, state: _State, names: Mapping[str, str], by: Task | None, users: str
-) -> Container:
+def _row(survey: Survey, state: _State, names: _Names, by: Task | None, users: str) -> Container:
     said, config = below(state.config, "State"), below(state.config, "Config")
     pid = number(said, "Pid")
     first = survey.process(pid, by, cgroup=state.id) if pid else None
     row = Container(
-        name=names[state.id] or state.id[:_SHORT],
+        name=names.by_id[state.id] or state.id[:_SHORT],
         engine=ENGINE,
         id=state.id,
         image=text(config, "Image"),
@@ -306,12 +306,12 @@ _MODES = (
 )
 
 
-def _declared(state: _State, names: Mapping[str, str], users: str) -> dict[str, str]:
+def _declared(state: _State, names: _Names, users: str) -> dict[str, str]:
     """What was asked for; the words are those of `nsctl.engines.oci_spec` where they can be.
 
     Args:
         state: of the container.
-        names: of all containers of the daemon, by id.
+        names: of all containers of the daemon.
         users: in whose user namespace the daemon starts containers: "own" to each, "host", or
             "rootless" for that of an ordinary user's daemon.
     """
@@ -323,7 +323,7 @@ def _declared(state: _State, names: Mapping[str, str], users: str) -> dict[str, 
         mode = text(wanted, key)
         scheme, colon, other = mode.partition(":")
         if scheme == "container" and colon:
-            said[kind] = f"container:{_name_of(other, names)}"
+            said[kind] = f"container:{names.of(other)}"
         else:
             said[kind] = "own" if mode in {"", "private"} else mode
     if said["net"] == "default":
@@ -339,12 +339,25 @@ def _declared(state: _State, names: Mapping[str, str], users: str) -> dict[str, 
     return said
 
 
-def _name_of(other: str, names: Mapping[str, str]) -> str:
-    """Name a container that was written as an id, a prefix of one, or a name."""
-    if other in names:
-        return names[other]
-    matches = [name for full, name in names.items() if other and full.startswith(other)]
-    return matches[0] if len(matches) == 1 else other
+class _Names:
+    """What the containers of a daemon are called.
+
+    Args:
+        by_id: name by whole id.
+    """
+
+    def __init__(self, by_id: dict[str, str]) -> None:
+        self.by_id = by_id
+        # Ids that begin alike are neighbours.
+        self._ids = sorted(by_id)
+
+    def of(self, other: str) -> str:
+        """Name a container that was written as an id, the beginning of one, or a name."""
+        if other in self.by_id:
+            return self.by_id[other]
+        at = bisect_left(self._ids, other)
+        begins = [each for each in self._ids[at : at + 2] if other and each.startswith(other)]
+        return self.by_id[begins[0]] if len(begins) == 1 else other
 
 
 def _add_confinement(said: dict[str, str], config: Fields, wanted: Fields) -> None:

@@ -158,6 +158,12 @@ def load(
     return _bpf(_PROG_LOAD, attributes.rstrip(b"\0").ljust(_FEWEST, b"\0"))
 
 
+def reverse(relocations: bytes) -> bytes:
+    """Bring a program's relocations into the opposite order; the kernel takes them in any."""
+    places = range(len(relocations) - _RELOCATION, -1, -_RELOCATION)
+    return b"".join([relocations[place : place + _RELOCATION] for place in places])
+
+
 def _patch(code: bytearray, place: int, value: int) -> None:
     """Put a value where an instruction has an offset or a number."""
     if value == UNKNOWN:

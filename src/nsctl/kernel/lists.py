@@ -450,6 +450,7 @@ class _Programs:
         self._room = room
         self._fds: list[int] = []
         self._arrays: list[mmap.mmap] = []
+        self._before = 0
         self._earlier: frozenset[int] = frozenset()
         self._ran = _Run()
         try:
@@ -486,6 +487,7 @@ class _Programs:
             self._spaces = self._keep(
                 bpf.load(programs["spaces"], types=types, maps=maps, values=values)
             )
+            self._look_before()
 
         # Each takes milliseconds to check, and there may be a second processor.
         spaces = _Thread(load_spaces)
@@ -515,21 +517,33 @@ class _Programs:
         count = 1 + max(
             (number for program in programs.values() for _, number in program.patches), default=0
         )
-        asking = bpf.load(programs["offsets"], types=types, flags=bpf.F_SLEEPABLE)
+        # Of structures whose names share a place in its table the kernel remembers the one that it
+        # was asked for last, so the other order finds what the last run left there.
+        asked = programs["offsets"]
+        if os.getpid() & 1:
+            asked = asked._replace(relocations=bpf.reverse(asked.relocations))
+        asking = bpf.load(asked, types=types, flags=bpf.F_SLEEPABLE)
         try:
             answers = bpf.run(asking, bpf.UNKNOWN.to_bytes(4, "little") * count)
         finally:
             os.close(asking)
         return struct.unpack(f"={count}I", answers)
 
-    def _walk(self) -> None:
-        """Walk each list of namespaces."""
-        for kind in range(_KINDS):
+    def _look_before(self) -> None:
+        """Note which namespaces there are before tasks are looked at."""
+        self._arrays[0][: _RUN.size] = _RUN.pack(*_Run())
+        self._walk(_KINDS - 1)
+        self._before = _Run(*_RUN.unpack_from(self._arrays[0])).spaces
+        self._earlier = frozenset(space[0] for space in self._unpack_spaces(self._before))
+
+    def _walk(self, kinds: int = _KINDS) -> None:
+        """Walk each list of namespaces, and the one of bind mounts."""
+        for kind in range(kinds):
             struct.pack_into("=I", self._arrays[0], _KIND, kind)
             bpf.run(self._spaces)
 
     def walk_all(self, want: _Run) -> _Counts:
-        """Walk everything: namespaces, tasks with their files, and namespaces again.
+        """Walk tasks with their files, and namespaces again.
 
         Returns:
             How many records of each kind there would have been, with room for all.
@@ -538,18 +552,13 @@ class _Programs:
         try:
             run = self._arrays[0]
             run[: _RUN.size] = _RUN.pack(*want._replace(own_fd=own))
-            self._walk()
-            before = _Run(*_RUN.unpack_from(run))
-            self._earlier = frozenset(space[0] for space in self._unpack_spaces(before.spaces))
             bpf.iterate(self._tasks)
-            seen = _Run(*_RUN.unpack_from(run))
-            run[: _RUN.size] = _RUN.pack(*seen._replace(spaces=0, binds=0, walked=0))
             self._walk()
         finally:
             os.close(own)
         self._ran = ran = _Run(*_RUN.unpack_from(run))
         held = ran.tasks if want.want_credentials else 0
-        return ran.tasks, held, ran.files, max(before.spaces, ran.spaces), ran.binds
+        return ran.tasks, held, ran.files, max(self._before, ran.spaces), ran.binds
 
     def unpack(self, want: _Run) -> Lists:
         """Unpack what was found, all of which had room."""

@@ -230,4 +230,5 @@ def test_engines_are_found_by_program_socket_and_state(tmp_path: Path) -> None:
     assert f"{run}/podman/podman.sock" in podman.cause
     assert (podman.state, found["nsctl"].state) == ("partial", "ok")
     assert f"state {run}/nsctl" in found["nsctl"].cause or "/run/nsctl" in found["nsctl"].cause
-    assert "crun" not in found["oci"].cause
+    # This host may have state of it; a program that cannot be run is none.
+    assert "crun" not in found["oci"].cause.partition("state")[0]

@@ -43,12 +43,14 @@ def cost(proc: Path, *parts: Part) -> Cost:
 
     def count(frame: FrameType, event: str, argument: Any) -> None:
         nonlocal calls, opened
+        name = frame.f_code.co_name
         if event == "call":
             calls += 1
-            opened += frame.f_code.co_name == "openat2"
+            opened += name == "open_below"
         elif event == "c_call":
             calls += 1
-            opened += argument.__name__ in _OPENING
+            # The components of a path below a root are opened one after the other: once counts.
+            opened += argument.__name__ in _OPENING and name != "_walk"
 
     sys.setprofile(count)
     try:
@@ -184,7 +186,8 @@ def test_work_grows_with_the_number_of_containers(
         make(load)
         proc = load.machine.tree.root
         found = host.take_snapshot([Part.CONTAINERS], proc_root=str(proc)).containers
-        assert sum(1 for row in found if row.pid) == size
+        # Containers of our own are found where they are kept, whichever procfs is read.
+        assert sum(1 for row in found if row.pid and row.engine != "nsctl") == size
         whole = cost(proc, Part.TASKS, Part.CGROUPS, Part.CONTAINERS)
         scan = cost(proc, Part.TASKS, Part.CGROUPS)
         costs.append(Cost(whole.calls - scan.calls, whole.opened - scan.opened))
