@@ -412,9 +412,10 @@ def test_on_a_terminal_it_has_one_of_its_own_and_says_whose_shell_it_is(web: Con
         clean_environment("/"),
         errors=True,
         typed=(
-            (b"# ", b"tty; stty size; sleep 1000\n"),
-            (b"50 80", b"\x03"),
-            (b"^C", b"exit 5\n"),
+            (b"# ", b'tty; stty size; sh -c \'trap "echo caught; exit" INT; echo rea""dy; '),
+            (b"; ", b"while :; do sleep 0.1; done'\n"),
+            (b"ready\r\n", b"\x03"),
+            (b"caught\r\n", b"exit 5\n"),
         ),
     )
     text = output.decode()
