@@ -192,7 +192,7 @@ class Running(NamedTuple):
     shift: int
 
 
-def list_running(*, by_groups: bool = False, wanted: str = "") -> Running:
+def list_running(*, by_groups: bool = False, wanted: str = "", engine: str = "") -> Running:
     """List containers without a snapshot: one pass over the names of processes, then the engines.
 
     Args:
@@ -200,6 +200,7 @@ def list_running(*, by_groups: bool = False, wanted: str = "") -> Running:
         wanted: list only what has this name, without a user's behind "@", or this id, or one that
             begins so, and what is not told apart from that at little cost. Of these no more is
             told than what they are called and their first processes.
+        engine: with ``wanted``, whose containers are looked for alone; "" for everybody's.
 
     Returns:
         Them; engines of which no process lives are not asked.
@@ -225,7 +226,7 @@ def list_running(*, by_groups: bool = False, wanted: str = "") -> Running:
         survey = LiveSurvey(
             draft.proc, rows, draft.reference, draft.reader, shift, tasks.read, wanted
         )
-        draft.sources = _likely_sources(survey, by_groups=by_groups)
+        draft.sources = _likely_sources(survey, engine, by_groups=by_groups)
         containers.run(draft, names_only=bool(wanted))
     except OSError as error:
         raise translate(error, "read", draft.proc.root) from error
@@ -244,7 +245,13 @@ _ALL_PROGRAMS = tuple(
 )
 
 
-def _likely_sources(survey: LiveSurvey, *, by_groups: bool) -> dict[str, ContainerSource]:
+# Those of which one module alone tells.
+_SOLE = frozenset({"docker", "lxc", "nspawn", "nsctl"})
+
+
+def _likely_sources(
+    survey: LiveSurvey, engine: str, *, by_groups: bool
+) -> dict[str, ContainerSource]:
     """The engines of which something may run, and may be what is looked for."""
     surveyor = _Surveyor(survey)
 
@@ -257,12 +264,17 @@ def _likely_sources(survey: LiveSurvey, *, by_groups: bool) -> dict[str, Contain
     if survey.wanted:
         from nsctl.engines import likely
 
-        place = likely.own_place()
+        sole = engine if engine in _SOLE else ""
+        place = likely.own_place() if sole in {"", "nsctl"} else ""
         if place:
             from nsctl.engines import own
 
             sources[f"nsctl {place}"] = _unsurveyed(lambda: own.containers((place,)))
-        sources |= {name: surveyor.source(name) for name in _ENGINES if likely.may(name, survey)}
+        sources |= {
+            name: surveyor.source(name)
+            for name in _ENGINES
+            if sole in {"", name} and likely.may(name, survey)
+        }
     else:
         sources = _sources(surveyor)
         for name, programs in _PROGRAMS.items():

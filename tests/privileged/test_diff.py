@@ -60,10 +60,13 @@ def inode(pid: int, kind: str) -> int:
     return parse_ns_link(str(Path(f"/proc/{pid}/ns/{kind}").readlink()))
 
 
-def change_of(nsctl: Nsctl, ino: int, *files: str) -> dict[str, Any] | None:
-    """What a comparison says of one namespace, if anything."""
+def change_of(nsctl: Nsctl, ino: int, *files: str, kind: str = "net") -> dict[str, Any] | None:
+    """What a comparison says of one namespace, if anything.
+
+    Its number may be another one's by now, of another type.
+    """
     rows = json.loads(nsctl("diff", "-J", *files, check=0).stdout)["changes"]
-    found: list[dict[str, Any]] = [row for row in rows if row["ns"] == ino]
+    found: list[dict[str, Any]] = [row for row in rows if (row["ns"], row["type"]) == (ino, kind)]
     assert len(found) <= 1
     return found[0] if found else None
 
@@ -133,11 +136,11 @@ def test_who_moves_is_told_where_it_left_and_where_it_came(
     process.stdin.write(b"\n")
     process.stdin.flush()
     assert process.stdout.readline() == b"ready\n"
-    row = change_of(nsctl, inode(mover, "uts"), before)
+    row = change_of(nsctl, inode(mover, "uts"), before, kind="uts")
     assert row is not None
     assert (row["change"], pids(row["came"])) == ("new", [mover])
     assert row["came"]["processes"][0]["moved"] is True
-    row = change_of(nsctl, host, before)
+    row = change_of(nsctl, host, before, kind="uts")
     assert row is not None
     assert mover in pids(row["went"])
     said = nsctl("diff", before, check=0).stdout
@@ -156,7 +159,7 @@ def test_a_bind_mount_that_holds_a_namespace_comes_and_goes(
     nsctl("snapshot", before, check=0)
     script = f'mount --bind /proc/{maker}/ns/uts {place}; exec "$@"'
     binder = stage.start("unshare", "-m", "sh", "-c", script, "sh")
-    row = change_of(nsctl, uts, before)
+    row = change_of(nsctl, uts, before, kind="uts")
     assert row is not None
     (holder,) = row["came"]["holders"]
     assert (holder["kind"], holder["path"]) == ("bind", str(place))
@@ -164,6 +167,6 @@ def test_a_bind_mount_that_holds_a_namespace_comes_and_goes(
     after = str(tmp_path / "after")
     nsctl("snapshot", after, check=0)
     stage.end(binder)
-    row = change_of(nsctl, uts, after)
+    row = change_of(nsctl, uts, after, kind="uts")
     assert row is not None
     assert [each["kind"] for each in row["went"]["holders"]] == ["bind"]

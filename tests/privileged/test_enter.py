@@ -18,7 +18,7 @@ import pytest
 from nsctl.child.report import Failure
 from nsctl.child.stage2 import open_stage2
 from nsctl.confine import confinement, filters
-from nsctl.enter import entry, session
+from nsctl.enter import ahead, entry, session
 from nsctl.enter.request import Request
 from nsctl.errors import KernelRefusal, UsageError, Vanished
 from nsctl.kernel.seccomp import compile_profile
@@ -300,6 +300,32 @@ def test_exit_statuses_are_the_commands_own_or_ours(
     assert nsctl("enter", f"{confined}:1", "true").returncode == 125
 
 
+def test_what_is_waited_for_ahead_moves_nobody() -> None:
+    before, threads = read("/proc/self/cgroup"), set(os.listdir("/proc/self/task"))
+    files = len(os.listdir("/proc/self/fd"))
+    ahead.expect_move()
+    eventually(lambda: set(os.listdir("/proc/self/task")) <= threads, "the thread has not ended")
+    assert read("/proc/self/cgroup") == before
+    assert len(os.listdir("/proc/self/fd")) == files
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_changes_no_status(confined: int, closed: str) -> None:
+    script = f'"$@" {closed}'
+    words = (sys.executable, "-m", "nsctl", "enter", str(confined))
+    command = ("sh", "-c", "echo a; echo b >&2; read line; exit 5")
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", *words, *command],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 5
+    assert done.stdout == (b"" if ">&-" in closed.replace("2>&-", "") else b"a\n")
+    assert done.stderr == (b"" if "2>&-" in closed else b"b\n")
+
+
 def test_a_signal_for_nsctl_is_one_for_the_command(confined: int) -> None:
     script = 'trap "echo got; exit 9" TERM; echo ready; while :; do sleep 0.01; done'
     with subprocess.Popen(
@@ -440,6 +466,66 @@ def test_a_target_that_ends_before_it_is_joined_is_never_mistaken() -> None:
         assert caught.value.exit_status == 125 or isinstance(caught.value, Vanished)
         found.close()
     os.close(program)
+
+
+_USED_AGAIN = """
+import os, subprocess, sys
+from nsctl.child.report import Failure
+from nsctl.child.stage2 import open_stage2
+from nsctl.enter import entry, session
+from nsctl.enter.request import Request
+from nsctl.errors import NsctlError
+from nsctl.targets.live import resolve
+
+def start(pid=0):
+    if pid:
+        with open("/proc/sys/kernel/ns_last_pid", "w") as file:
+            file.write(str(pid - 1))
+    made = subprocess.Popen(["unshare", "--net", "--uts", "sleep", "1000"])
+    while os.readlink(f"/proc/{made.pid}/ns/net") == os.readlink("/proc/self/ns/net"):
+        pass
+    return made
+
+first, program = start(), open_stage2()
+found = resolve(str(first.pid))
+request = Request(found, ("touch", sys.argv[1]))
+prepared = entry.prepare(program, request, terminal=False)
+first.kill()
+first.wait()
+second = start(first.pid)
+assert second.pid == first.pid
+for enter in (
+    lambda: session.run(program, prepared.plan, (0, 1, 2), lambda _: None, (0, 0)),
+    lambda: entry.enter(request, print),
+):
+    try:
+        enter()
+    except NsctlError as error:
+        print(type(error).__name__)
+    else:
+        print("entered")
+assert resolve(str(second.pid)).start >= found.start
+second.kill()
+"""
+
+
+def test_a_process_that_has_the_number_of_the_target_by_now_is_never_entered(
+    tmp_path: Path,
+) -> None:
+    done = subprocess.run(
+        [
+            *("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable),
+            *("-c", _USED_AGAIN, str(tmp_path / "entered")),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert set(done.stdout.split()) <= {"Vanished", "Failure", "KernelRefusal"}
+    assert len(done.stdout.split()) == 2
+    assert not (tmp_path / "entered").exists()
 
 
 def test_a_paused_container_is_refused_with_words(box: Box, nsctl: Nsctl) -> None:

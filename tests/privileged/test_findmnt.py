@@ -209,7 +209,7 @@ ready(pid=os.getpid())
         for name in (findmnt(), link):
             for options in kinds:
                 pid, _ = stack.enter_context(mounting(code))
-                command = [name, "-N", str(pid), "-w", "1500", *options]
+                command = [name, "-N", str(pid), "-w", "4000", *options]
                 process = stack.enter_context(
                     subprocess.Popen(
                         ["sh", "-c", 'echo ready; exec "$@"', "sh", *command],
@@ -220,12 +220,13 @@ ready(pid=os.getpid())
                 assert process.stdout is not None
                 assert process.stdout.readline() == b"ready\n"
                 waiting.append((pid, process))
-        for pid, process in waiting:
+        for _, process in waiting:
             _wait_until_it_polls(process.pid)
-            # Each step must be seen before the next one, which would be told with it otherwise.
-            for step in script.split(" && "):
+        for step in script.split(" && "):
+            for pid, _ in waiting:
                 subprocess.run(["nsenter", "-t", str(pid), "-m", "sh", "-c", step], check=True)
-                time.sleep(0.05)
+            # Each step must be seen before the next one, which would be told with it otherwise.
+            time.sleep(0.1)
         outputs = [process.stdout.read() for _, process in waiting if process.stdout is not None]
     half = len(outputs) // 2
     assert half == len(kinds)

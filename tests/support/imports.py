@@ -25,14 +25,14 @@ _ENTER = "nsctl.cli.enter nsctl.cli.getopt"
 
 ENTERED = frozenset(
     f"""
-    {_START} {_ENTER}
+    {_START} {_ENTER} nsctl.ahead
     nsctl.child nsctl.child.plan nsctl.child.readers nsctl.child.relay nsctl.child.report
     nsctl.child.stage2 nsctl.confine nsctl.confine.apply nsctl.confine.confinement
     nsctl.confine.filters nsctl.discovery nsctl.discovery.containers nsctl.discovery.draft
     nsctl.discovery.reader nsctl.discovery.reference nsctl.discovery.tasks nsctl.engines
     nsctl.engines.docker nsctl.engines.exec_spec nsctl.engines.fields nsctl.engines.likely
     nsctl.engines.live_survey nsctl.engines.own nsctl.engines.shims nsctl.engines.state_files
-    nsctl.engines.survey nsctl.enter nsctl.enter.entry nsctl.enter.joining nsctl.enter.request
+    nsctl.engines.survey nsctl.enter nsctl.enter.ahead nsctl.enter.entry nsctl.enter.joining nsctl.enter.request
     nsctl.enter.session nsctl.enter.surroundings nsctl.host nsctl.kernel nsctl.kernel.below
     nsctl.kernel.cgroup nsctl.kernel.executable nsctl.kernel.mountinfo nsctl.kernel.pidfd
     nsctl.kernel.procfs nsctl.kernel.procstatus nsctl.kernel.scm nsctl.kernel.signals

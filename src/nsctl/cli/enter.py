@@ -115,6 +115,9 @@ def main(words: list[str]) -> int:
 
         sys.stdout.write(f"nsctl {__version__}\n")
         return 0
+    from nsctl.enter.ahead import expect_move
+
+    expect_move()
     from nsctl.enter.entry import enter
 
     sys.stdout.flush()

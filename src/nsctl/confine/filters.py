@@ -71,7 +71,7 @@ def find(
         pidfd: of the process.
         choice: one of `CHOICES`.
         profile: linux.seccomp of its container's configuration, "default" for our own default,
-            None for none.
+            the filter itself where its runtime keeps that, None for none.
 
     Returns:
         The filters.
@@ -99,7 +99,12 @@ def find(
 
 
 def compiled(profile: object, confinement: Confinement) -> Filter:
-    """Compile the profile of a configuration for who has the capabilities of a process."""
+    """Compile the profile of a configuration for who has the capabilities of a process.
+
+    A filter that is one already stays as it is.
+    """
+    if isinstance(profile, bytes):
+        return Filter(profile)
     from nsctl.kernel.seccomp import compile_profile, default_filter
 
     bounding = confinement.credentials.caps.bounding

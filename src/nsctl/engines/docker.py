@@ -9,8 +9,6 @@ State of a container: ``containers/ID/config.v2.json`` and ``hostconfig.json``.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-
 from nsctl.engines import shims as containerd_shims
 from nsctl.engines.fields import (
     Fields,
@@ -355,6 +353,10 @@ class _Names:
         """Name a container that was written as an id, the beginning of one, or a name."""
         if other in self.by_id:
             return self.by_id[other]
+        from bisect import (
+            bisect_left,  # whoever looks for one container by its name asks no others'
+        )
+
         at = bisect_left(self._ids, other)
         begins = [each for each in self._ids[at : at + 2] if other and each.startswith(other)]
         return self.by_id[begins[0]] if len(begins) == 1 else other

@@ -182,6 +182,8 @@ def _joins(options: Options, target: _Target) -> tuple[list[Join], set[Namespace
     for kind, path in options.kinds.items():
         if path is not None:
             files[kind] = target.open(f"ns/{kind}", path.removeprefix("="))
+    if options.every and not target.pid:
+        raise _failed("no target PID specified for --all")
     if options.every:
         enabled |= {kind for kind in KINDS.values() if _is_usable(kind, target)}
     plain = enabled - files.keys()

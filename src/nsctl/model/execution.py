@@ -23,7 +23,8 @@ class Execution(NamedTuple):
         apparmor: profile, "" for none.
         selinux: label, "" for none.
         seccomp: the profile as an OCI config.json has it; "default" for that of our own containers;
-            None for none.
+            the filter itself, an array of struct sock_filter, where its runtime keeps it; None for
+            none.
     """
 
     source: str
@@ -38,4 +39,4 @@ class Execution(NamedTuple):
     limits: tuple[tuple[int, int, int], ...] = ()
     apparmor: str = ""
     selinux: str = ""
-    seccomp: dict[str, object] | str | None = None
+    seccomp: dict[str, object] | str | bytes | None = None

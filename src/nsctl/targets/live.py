@@ -272,7 +272,8 @@ def _named(target: Target) -> tuple[Container | None, int, int]:
 
     # Names of other users' containers end in "@USER", and those of pods' are told apart by pods.
     is_plain = target.kind == "name" and not {"@", "/"} & set(target.name)
-    found = host.list_running(wanted=target.name if is_plain else "")
+    wanted = target.name if is_plain else ""
+    found = host.list_running(wanted=wanted, engine=target.engine)
     container = choose([each for each in found.containers if each.pid], target)
     if container is not None and target.name not in {container.name, container.id, ""}:
         # The beginning of an id: one that only control groups tell of may begin so too.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -92,3 +93,26 @@ def test_a_process_whose_parent_is_no_monitor_has_no_configuration() -> None:
         assert exec_spec.of_container(container, fd) is None
     finally:
         os.close(fd)
+
+
+FILTER = bytes(range(16))
+
+
+@pytest.mark.parametrize("damage", ["", "cut", "long", "link", "fifo", "missing", "id"])
+def test_the_copy_of_a_filter_is_taken_as_it_is_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    place = tmp_path / "crun" / "abc"
+    place.mkdir(parents=True)
+    copy = place / "seccomp.bpf"
+    if damage == "link":
+        (tmp_path / "other").write_bytes(FILTER)
+        copy.symlink_to(tmp_path / "other")
+    elif damage == "fifo":
+        os.mkfifo(copy)
+    elif damage != "missing":
+        copy.write_bytes({"cut": FILTER[:-1], "long": bytes(8 * 4097)}.get(damage, FILTER))
+    identity = "../crun/abc" if damage == "id" else "abc"
+    found = exec_spec._copy_of_filter(Container("web", "podman", identity))
+    assert found == (b"" if damage else FILTER)
