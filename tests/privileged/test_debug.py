@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -376,6 +377,8 @@ def test_tools_come_from_an_archive(web: Container, tmp_path: Path, nsctl: Nsctl
     words = ("-t", f"tar:{archive}", str(web.pid), "/bin/busybox", "echo", "x")
     done = nsctl("debug", *words, check=0)
     assert done.stdout == "x\n"
+    # It is kept as an image without a name, by the archive's digest.
+    nsctl("images", "rm", hashlib.sha256(archive.read_bytes()).hexdigest(), check=0)
 
 
 @pytest.mark.parametrize(
