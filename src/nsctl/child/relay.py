@@ -29,7 +29,6 @@ _CHUNK = 65536
 _INT = struct.Struct("=i")
 _NULL_DEVICE = os.makedev(1, 3)
 _EVERYTHING = select.POLLIN | select.POLLOUT
-# EBADF: the caller has closed it; the command writes to a pipe that nobody reads.
 _GONE = frozenset({errno.EIO, errno.EPIPE, errno.ECONNRESET, errno.EBADF})
 
 
@@ -48,6 +47,7 @@ class Pump:
         self.sink = sink
         self.outward = outward
         self.done = False
+        self._is_lost = False
         self._owned = owned
         self._buffer = b""
 
@@ -72,7 +72,14 @@ class Pump:
             self._buffer = os.read(self.source, _CHUNK)
             if not self._buffer:
                 self.close()
+            elif self._is_lost:
+                self._buffer = b""
         except OSError as error:
+            if error.errno == errno.EBADF and self.outward and self._buffer:
+                # The caller has closed its output: nobody reads it, and that is no reason for the
+                # command to end by SIGPIPE.
+                self._is_lost, self._buffer = True, b""
+                return
             if error.errno not in _GONE:
                 raise translate(error, "relay", "a standard stream") from error
             self.close()
