@@ -30,7 +30,9 @@ def test_a_container_s_name_and_id_lead_to_its_first_process(
 ) -> None:
     made = box.detach(name="web")
     monkeypatch.setattr("nsctl.engines.own.directory_of", lambda *_: box.store.state)
-    for text in ("web", "nsctl://web", made.id, made.id[:9]):
+    # Digits alone would be a PID.
+    begin = next(made.id[:size] for size in range(9, 33) if not made.id[:size].isdecimal())
+    for text in ("web", "nsctl://web", made.id, begin):
         found = live.resolve(text)
         assert isinstance(found, Process)
         found.close()
